@@ -1,0 +1,21 @@
+"""What can go wrong on the user's side: one clear line each, and the exit code it ends with."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """A problem whose message says what is wrong, where, and what to do; no trace needed."""
+
+    exit_code = 1
+
+
+class ConfigError(UserError):
+    """The config or the arguments are wrong."""
+
+    exit_code = 2
+
+
+class BadDataError(UserError):
+    """The data are wrong; nothing was trained."""
+
+    exit_code = 3

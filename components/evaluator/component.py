@@ -1,0 +1,137 @@
+"""Evaluator: candidate and baseline side by side on the test split, judged by TFMA's gates."""
+
+import os
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import tensorflow as tf
+import tensorflow_model_analysis as tfma
+from google.protobuf import json_format
+from tensorflow_model_analysis.proto import config_pb2
+from tfx.dsl.component.experimental.annotations import (
+    BeamComponentParameter,
+    InputArtifact,
+    OutputArtifact,
+    Parameter,
+)
+from tfx.dsl.component.experimental.decorators import component
+from tfx.dsl.io import fileio
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.utils import path_utils
+from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
+
+from tfx_recommender.components.evaluator import ranking
+from tfx_recommender.components.evaluator.metrics import RANK, RATING
+from tfx_recommender.trainer import input_data
+from tfx_recommender.transform import features
+from tfx_recommender.transform.features import SPLITS, TEST, TRAIN
+
+CANDIDATE, BASELINE = "candidate", "baseline"
+BLESSED_PROPERTY = "blessed"
+_BATCH = 4096
+
+
+def prediction_column(model: str, output: str) -> str:
+    """The evaluation rows' column that holds a model's output (`rating` or `rank`)."""
+    return f"{model}_{output}"
+
+
+@component(use_beam=True)
+def Evaluator(  # noqa: N802 - TFX names a component like a class
+    examples: InputArtifact[standard_artifacts.Examples],
+    model: InputArtifact[standard_artifacts.Model],
+    baseline: InputArtifact[standard_artifacts.Model],
+    evaluation: OutputArtifact[standard_artifacts.ModelEvaluation],
+    blessing: OutputArtifact[standard_artifacts.ModelBlessing],
+    eval_config: Parameter[str],
+    relevance_threshold: Parameter[float],
+    beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
+) -> None:
+    """Scores the test split with both models and lets TFMA compute, slice and judge.
+
+    TFX's own Evaluator would load each model and feed it rows alone. A true rank needs more
+    than a row: the catalogue and the training histories of this run. So ratings and ranks are
+    computed here and handed to TFMA as predictions.
+
+    Args:
+      examples: all splits; `test` is scored, `train` gives the histories.
+      model: the candidate.
+      baseline: what it has to beat.
+      evaluation: TFMA's metrics and validation result.
+      blessing: `blessed` is 1 if every gate is passed, else 0.
+      eval_config: TFMA's EvalConfig as JSON (see `pipeline/quality_gate.py`).
+      relevance_threshold: smallest rating of a held-out item that is ranked.
+      beam_pipeline: given by TFX.
+    """
+    splits = {
+        name: os.path.join(artifact_utils.get_split_uri([examples], name), "*") for name in SPLITS
+    }
+    serialized = list(input_data.serialized_examples(splits[TEST]).as_numpy_iterator())
+    test_rows = ExamplesToRecordBatchDecoder().DecodeBatch(serialized)
+    ids = {name: input_data.id_columns(pattern) for name, pattern in splits.items()}
+    catalogue = np.unique(np.concatenate([items for _, items in ids.values()]))
+    label = test_rows.column(features.RATING).flatten().to_numpy()
+    columns = dict(zip(test_rows.schema.names, test_rows.columns, strict=True))
+    for name, artifact in ((CANDIDATE, model), (BASELINE, baseline)):
+        served = tf.saved_model.load(path_utils.serving_model_path(artifact.uri))
+        rating = _ratings(served, serialized)
+        rank = ranking.ranks(
+            _scorer(served), *ids[TEST], label >= relevance_threshold, catalogue, ids[TRAIN]
+        )
+        columns[prediction_column(name, RATING)] = _as_lists(rating)
+        columns[prediction_column(name, RANK)] = _as_lists(rank)
+    rows = pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
+    config = json_format.Parse(eval_config, config_pb2.EvalConfig())
+    with beam_pipeline as pipeline:
+        _ = (
+            pipeline
+            | "Rows" >> beam.Create([rows.slice(i, _BATCH) for i in range(0, len(rows), _BATCH)])
+            | "Evaluate"
+            >> tfma.ExtractEvaluateAndWriteResults(
+                eval_config=config,
+                eval_shared_model=[_materialized(CANDIDATE), _materialized(BASELINE)],
+                output_path=evaluation.uri,
+            )
+        )
+    blessed = tfma.load_validation_result(evaluation.uri).validation_ok
+    blessing.set_int_custom_property(BLESSED_PROPERTY, int(blessed))
+    with fileio.open(
+        os.path.join(blessing.uri, "BLESSED" if blessed else "NOT_BLESSED"), "w"
+    ) as file:
+        file.write("")
+
+
+def _ratings(served: Any, serialized: list[bytes]) -> np.ndarray:
+    predict = served.signatures["serving_default"]
+    return np.concatenate(
+        [
+            predict(examples=tf.constant(serialized[i : i + _BATCH]))["rating"].numpy()
+            for i in range(0, len(serialized), _BATCH)
+        ]
+    )
+
+
+def _scorer(served: Any) -> ranking.Scorer:
+    preference = served.signatures["preference"]
+
+    def score(user_ids: np.ndarray, item_ids: np.ndarray) -> np.ndarray:
+        users, items = tf.constant(user_ids, tf.string), tf.constant(item_ids, tf.string)
+        return preference(user_id=users, item_id=items)["preference"].numpy()
+
+    return score
+
+
+def _as_lists(values: np.ndarray) -> pa.Array:
+    """One value a row, as TFMA takes it."""
+    offsets = pa.array(np.arange(len(values) + 1), pa.int32())
+    return pa.ListArray.from_arrays(offsets, pa.array(values, pa.float32()))
+
+
+def _materialized(name: str) -> Any:
+    return tfma.types.EvalSharedModel(
+        model_name=name,
+        model_type=tfma.constants.MATERIALIZED_PREDICTION,
+        is_baseline=name == BASELINE,
+    )

@@ -1,0 +1,49 @@
+"""Pusher: serves the champion, all or nothing."""
+
+import json
+
+from tfx.dsl.component.experimental.annotations import (
+    InputArtifact,
+    OutputArtifact,
+    Parameter,
+)
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types import standard_artifacts
+from tfx.utils import path_utils
+
+from tfx_recommender.components import served_models
+from tfx_recommender.components.evaluator.component import BLESSED_PROPERTY
+
+PUSHED_PROPERTY = "pushed"
+VERSION_PROPERTY = "pushed_version"
+
+
+@component
+def Pusher(  # noqa: N802 - TFX names a component like a class
+    model: InputArtifact[standard_artifacts.Model],
+    blessing: InputArtifact[standard_artifacts.ModelBlessing],
+    pushed: OutputArtifact[standard_artifacts.PushedModel],
+    serving_directory: Parameter[str],
+    destination_state: Parameter[str],
+    record: Parameter[str],
+) -> None:
+    """Pushes the blessed champion; without a blessing nothing is touched.
+
+    Args:
+      model: the champion.
+      blessing: ModelSelector's.
+      pushed: custom properties `pushed` (1 or 0), `pushed_version`, `digest`.
+      serving_directory: where versions are pushed to.
+      destination_state: of that folder when the run began; a part of the cache key only, so
+        that a wiped or rolled back folder is never taken for one that was pushed to.
+      record: JSON, what the version's push record says besides version and digest.
+    """
+    pushed.set_int_custom_property(PUSHED_PROPERTY, 0)
+    if blessing.get_int_custom_property(BLESSED_PROPERTY) != 1:
+        return
+    record_of_model = json.loads(record) | {"model": model.get_string_custom_property("name")}
+    path = path_utils.serving_model_path(model.uri)
+    version = served_models.push(path, serving_directory, record_of_model)
+    pushed.set_int_custom_property(PUSHED_PROPERTY, 1)
+    pushed.set_int_custom_property(VERSION_PROPERTY, version.version)
+    pushed.set_string_custom_property("digest", version.digest)

@@ -1,0 +1,205 @@
+"""The data half of the config: which files, which columns, which split."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tfx_recommender.transform.features import RESERVED, Columns, Feature, Side
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TextFile(_Frozen):
+    """A delimited text file with a fixed list of columns."""
+
+    columns: Annotated[tuple[str, ...], Field(min_length=2)]
+    """Every column of the file. With a header: exactly its names, in any order."""
+    header: bool = True
+    """Whether the first line names the columns."""
+    delimiter: Annotated[str, Field(min_length=1)] = ","
+    """What separates fields; more than one character is fine."""
+    quote: str | None = None
+    """Quote character; by default `"` if the delimiter is a comma or semicolon, else none."""
+    encoding: str = "utf-8"
+    """Python's name of the file's encoding."""
+
+    @model_validator(mode="after")
+    def _check(self) -> TextFile:
+        if len(set(self.columns)) < len(self.columns):
+            raise ValueError("columns: a name stands there twice")
+        try:
+            "".encode(self.encoding)
+        except LookupError:
+            raise ValueError(f"encoding: Python knows no {self.encoding!r}") from None
+        return self
+
+    @property
+    def quote_character(self) -> str | None:
+        """The quote character in force, None for none."""
+        return self.quote or ('"' if self.delimiter in (",", ";") else None)
+
+    def require(self, **names: str | None) -> None:
+        """Raises ValueError unless each named column is one of the file's."""
+        for key, name in names.items():
+            if name is not None and name not in self.columns:
+                raise ValueError(
+                    f"{key}: no column {name!r}; columns are {', '.join(self.columns)}"
+                )
+
+
+class RatingsFiles(TextFile):
+    """The ratings: one row says who rated what, how, and when."""
+
+    paths: Annotated[tuple[str, ...], Field(min_length=1)]
+    """One or more files of the same form; relative paths start at the working directory."""
+    user: str = "user_id"
+    """The column of user ids."""
+    item: str = "item_id"
+    """The column of item ids."""
+    rating: str = "rating"
+    """The column of ratings."""
+    timestamp: str | None = None
+    """The column of times, in whole seconds since 1970; None: there is none."""
+    rating_range: tuple[float, float]
+    """Smallest and largest rating of the scale."""
+
+    @model_validator(mode="after")
+    def _check_ratings(self) -> RatingsFiles:
+        self.require(
+            user=self.user, item=self.item, rating=self.rating, timestamp=self.timestamp
+        )
+        if not self.rating_range[0] < self.rating_range[1]:
+            raise ValueError("rating_range: the smallest rating must be below the largest")
+        return self
+
+
+class FeatureColumn(_Frozen):
+    """How to read one metadata column."""
+
+    kind: Literal["numeric", "category", "categories"]
+    """A number, one category, or several categories."""
+    separator: Annotated[str, Field(min_length=1)] = "|"
+    """Between several categories."""
+    min: float | None = None
+    """Smallest allowed number."""
+    max: float | None = None
+    """Largest allowed number."""
+    values: tuple[str, ...] = ()
+    """Every allowed category; none named: any."""
+
+    @model_validator(mode="after")
+    def _check(self) -> FeatureColumn:
+        if self.kind == "numeric" and self.values:
+            raise ValueError("values: a numeric feature has min and max instead")
+        if self.kind != "numeric" and (self.min is not None or self.max is not None):
+            raise ValueError(f"min, max: a {self.kind} feature has values instead")
+        return self
+
+
+class EntityFile(TextFile):
+    """The metadata of users or of items: one row each."""
+
+    path: str
+    """The file; a relative path starts at the working directory."""
+    id: str
+    """The column of ids."""
+    title: str | None = None
+    """The column that names an item for people."""
+    features: dict[str, FeatureColumn] = {}
+    """Column -> how to read it. Columns not named here are read past."""
+
+    @model_validator(mode="after")
+    def _check_entities(self) -> EntityFile:
+        self.require(id=self.id, title=self.title)
+        for name in self.features:
+            self.require(features=name)
+            if name in RESERVED:
+                raise ValueError(f"features: {name!r} is taken; rename the column")
+        return self
+
+
+class Data(_Frozen):
+    """Where the data are and what they look like."""
+
+    ratings: RatingsFiles
+    """The ratings."""
+    users: EntityFile | None = None
+    """The users' metadata."""
+    items: EntityFile | None = None
+    """The items' metadata."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Data:
+        names = [f.name for f in self.columns().features]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise ValueError(f"features: users and items share {', '.join(sorted(twice))}")
+        return self
+
+    def columns(self) -> Columns:
+        """The column contract that follows from the files."""
+        features = []
+        sides: tuple[tuple[Side, EntityFile | None], ...] = (
+            ("user", self.users),
+            ("item", self.items),
+        )
+        for side, file in sides:
+            for name, column in file.features.items() if file else ():
+                features.append(
+                    Feature(name, column.kind, side, column.min, column.max, column.values)
+                )
+        return Columns(
+            *self.ratings.rating_range, self.ratings.timestamp is not None, tuple(features)
+        )
+
+
+class LeaveLastOut(_Frozen):
+    """Each user's last ratings by time are held out (ties: by item id, shorter ids first)."""
+
+    strategy: Literal["leave_last_out"]
+    validation: Annotated[int, Field(ge=1)] = 1
+    """Ratings per user for validation: those just before the test's."""
+    test: Annotated[int, Field(ge=1)] = 1
+    """Ratings per user for the test: the last ones."""
+
+
+class TimeCut(_Frozen):
+    """Ratings before one moment train, those after another test."""
+
+    strategy: Literal["time"]
+    validation_from: datetime.datetime
+    """The first moment of the validation split (UTC unless it names a zone)."""
+    test_from: datetime.datetime
+    """The first moment of the test split."""
+
+    @model_validator(mode="after")
+    def _check(self) -> TimeCut:
+        if not self.validation_from < self.test_from:
+            raise ValueError("validation_from must be before test_from")
+        return self
+
+
+class Random(_Frozen):
+    """A keyed hash of (user, item) decides; the same pair always falls on the same side."""
+
+    strategy: Literal["random"]
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Key of the hash."""
+    validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of ratings for validation."""
+    test: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of ratings for the test."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Random:
+        if self.validation + self.test >= 1:
+            raise ValueError("validation + test must stay below 1")
+        return self
+
+
+Split = Annotated[LeaveLastOut | TimeCut | Random, Field(discriminator="strategy")]

@@ -1,0 +1,124 @@
+"""`tfx-recommender`: the command line. Parses, calls `commands`, turns errors into exit codes."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import types
+from typing import NoReturn
+
+import click
+
+from tfx_recommender.components.errors import UserError
+
+_CONFIG = click.argument("config_path", metavar="CONFIG", type=click.Path())
+_SET = click.option(
+    "--set",
+    "overrides",
+    metavar="KEY.PATH=VALUE",
+    multiple=True,
+    help="Replaces one setting of the config; may be given several times.",
+)
+_VERBOSE = click.option(
+    "-v", "--verbose", is_flag=True, help="Shows the chatter of TFX and TensorFlow."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Trains, compares and serves recommenders.
+
+    Exit codes: 0 finished (pushed, or rightly not), 2 bad config or arguments, 3 bad data,
+    1 anything else.
+    """
+
+
+@cli.command()
+@_CONFIG
+@_SET
+@_VERBOSE
+@click.option(
+    "--rebase-baseline",
+    is_flag=True,
+    help="Compares with biases and popularity instead of the served model, once; needed after"
+    " the split settings were changed.",
+)
+def run(
+    config_path: str, overrides: tuple[str, ...], verbose: bool, rebase_baseline: bool
+) -> None:
+    """Runs the whole pipeline, from ratings to a pushed model."""
+    from tfx_recommender.pipeline import commands, config
+
+    commands.run(config.load(config_path, overrides), verbose, rebase_baseline)
+
+
+@cli.command()
+@_CONFIG
+@_SET
+@_VERBOSE
+def validate(config_path: str, overrides: tuple[str, ...], verbose: bool) -> None:
+    """Checks the config and the data; trains nothing."""
+    from tfx_recommender.pipeline import commands, config
+
+    commands.validate(config.load(config_path, overrides), verbose)
+
+
+@cli.command()
+@_CONFIG
+@_SET
+@click.option("--to", type=int, help="The version to serve again; by default the one before.")
+def rollback(config_path: str, overrides: tuple[str, ...], to: int | None) -> None:
+    """Serves an earlier version; it lasts, and becomes the baseline."""
+    from tfx_recommender.pipeline import commands, config
+
+    commands.rollback(config.load(config_path, overrides), to)
+
+
+@cli.command()
+@_CONFIG
+@_SET
+@_VERBOSE
+@click.option("--user", "users", multiple=True, required=True, help="A user id.")
+@click.option("-k", default=10, show_default=True, type=click.IntRange(1), help="How many items.")
+def recommend(
+    config_path: str, overrides: tuple[str, ...], verbose: bool, users: tuple[str, ...], k: int
+) -> None:
+    """Asks the served model what these users may like and have not rated."""
+    from tfx_recommender.pipeline import commands, config
+
+    commands.recommend(config.load(config_path, overrides), users, k, verbose)
+
+
+@cli.command()
+@click.argument("name", type=click.Choice(["movielens-100k"]))
+@click.option("--to", default="data", show_default=True, help="The folder to put it in.")
+def data(name: str, to: str) -> None:
+    """Fetches and unpacks a known data set."""
+    from tfx_recommender.pipeline import datasets
+
+    datasets.fetch(name, to)
+
+
+def main() -> NoReturn:
+    """The entry point: every error of the user's is one line on standard error."""
+    signal.signal(signal.SIGTERM, _exit_on_sigterm)
+    try:
+        cli.main(standalone_mode=False)
+    except UserError as error:
+        _fail(str(error), error.exit_code)
+    except click.ClickException as error:
+        _fail(error.format_message(), 2)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted", 130)
+    except Exception as error:  # noqa: BLE001 - the last line of defence
+        _fail(f"{type(error).__name__}: {error}; run again with -v for the whole story", 1)
+    sys.exit(0)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    click.echo(f"tfx-recommender: {' '.join(message.split())}", err=True)
+    sys.exit(code)
+
+
+def _exit_on_sigterm(number: int, frame: types.FrameType | None) -> NoReturn:
+    sys.exit(128 + number)

@@ -1,0 +1,119 @@
+"""What the commands do, once the arguments are known. Heavy imports happen inside."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from rich.console import Console
+
+from tfx_recommender.components import served_models
+from tfx_recommender.components.errors import BadDataError, ConfigError, UserError
+from tfx_recommender.pipeline import fingerprint, pipeline_root
+from tfx_recommender.pipeline.config import Config
+from tfx_recommender.pipeline.screen import Progress, chatter_to
+
+
+def run(config: Config, verbose: bool, rebase_baseline: bool) -> None:
+    """Runs the whole pipeline, prints the result table and writes `summary.json`."""
+    pipeline_root.require_writable("serving_root", config.serving_directory)
+    with pipeline_root.exclusive(config.root):
+        log = None if verbose else os.path.join(config.root, pipeline_root.LOG_FILE)
+        with chatter_to(log) as console:
+            table = _run_locked(config, Progress(console), rebase_baseline)
+    Console(soft_wrap=False).print(table)
+
+
+def _run_locked(config: Config, progress: Progress, rebase_baseline: bool) -> Any:
+    served = served_models.served(config.serving_directory)
+    if served is not None and not rebase_baseline:
+        _require_same_split(config, served)
+    artifacts = pipeline_root.artifact_root(config.root)
+    with progress.step("starting TensorFlow and TFX"):
+        from tfx_recommender.pipeline import dag, local_runner, outcome
+
+    record = local_runner.Run(local_runner.new_run_id())
+    summary_path = os.path.join(config.root, pipeline_root.SUMMARY_FILE)
+    store = local_runner.Store(pipeline_root.store_path(config.root))
+    try:
+        store.fail_unfinished()
+        world = dag.World(
+            data_fingerprint=fingerprint.of_data_and_code(config.data),
+            served_digest=served.digest if served and not rebase_baseline else "",
+            withdrawn=tuple(served.record.get("withdrawn", [])) if served else (),
+            destination_state=served_models.state(config.serving_directory),
+        )
+        local_runner.run(dag.create_pipeline(config, world, artifacts), store, progress, record)
+        summary = outcome.summarise(config, record, store, world.served_digest)
+    except BaseException as error:
+        status = "bad_data" if isinstance(error, BadDataError) else "failed"
+        outcome.write(summary_path, outcome.failure(record, status, str(error)))
+        store.fail_unfinished()
+        raise
+    outcome.write(summary_path, summary)
+    return outcome.table(config, summary)
+
+
+def _require_same_split(config: Config, served: served_models.ServedModel) -> None:
+    """A model trained under other split settings may have seen today's test rows."""
+    before = served.record.get("split")
+    now = config.split.model_dump(mode="json")
+    if before is not None and before != now:
+        raise ConfigError(
+            f"split: the served model (version {served.version}) was trained with {before}, the"
+            f" config says {now}, so the two cannot be compared; put the split back, or run once"
+            " with --rebase-baseline to compare with biases and popularity instead"
+        )
+
+
+def validate(config: Config, verbose: bool) -> None:
+    """Checks the config and the data, trains nothing, writes nothing."""
+    with chatter_to(None if verbose else os.devnull) as console:
+        progress = Progress(console)
+        with progress.step("reading the data"):
+            from tfx_recommender.components.ratings_example_gen import component
+
+            counts = component.check(config.data, config.split, config.relevance_threshold)
+    out = Console()
+    for name, count in counts.items():
+        out.print(f"{name.replace('_', ' '):<28}{count:>12}", highlight=False)
+
+
+def rollback(config: Config, to: int | None) -> None:
+    """Serves an earlier version again."""
+    with pipeline_root.exclusive(config.root):
+        now = served_models.rollback(config.serving_directory, to)
+    Console().print(
+        f"version {now.record['rollback_to']} is served again, as version {now.version};"
+        " it is the baseline from now on",
+        highlight=False,
+    )
+
+
+def recommend(config: Config, users: tuple[str, ...], k: int, verbose: bool) -> None:
+    """Asks the served model and prints its answer."""
+    served = served_models.served(config.serving_directory)
+    if served is None:
+        raise UserError(f"{config.serving_directory}: nothing is served yet; run the pipeline first")
+    with chatter_to(None if verbose else os.devnull):
+        import tensorflow as tf
+
+        from tfx_recommender.components.ratings_example_gen import ratings_table
+
+        model = tf.saved_model.load(served.path)
+        answer = model.signatures["recommend"](
+            user_id=tf.constant(users),
+            k=tf.constant(k),
+            liked_item_ids=tf.zeros([len(users), 0], tf.string),
+        )
+        titles = ratings_table.entity_titles(config.data.items) if config.data.items else {}
+    out = Console(soft_wrap=True)
+    for user, items, scores in zip(
+        users, answer["item_id"].numpy(), answer["score"].numpy(), strict=True
+    ):
+        out.print(f"user {user} (version {served.version})", highlight=False, markup=False)
+        for item, score in zip(items, scores, strict=True):
+            name = item.decode()
+            if name:
+                title = titles.get(name, "")
+                out.print(f"  {score:9.4f}  {name:<12} {title}", highlight=False, markup=False)

@@ -1,0 +1,344 @@
+"""The one config: a YAML file and `--set` overrides become one frozen, checked object.
+
+Only this module reads config files. It imports neither TFX nor TensorFlow: a wrong config is
+answered at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tfx_recommender.components.errors import ConfigError
+from tfx_recommender.components.ratings_example_gen.config import Data, Split
+from tfx_recommender.trainer.hyperparameters import (
+    ARCHITECTURES,
+    Hybrid,
+    MatrixFactorization,
+    MultilayerPerceptron,
+    Training,
+)
+
+
+_KEY_PREFIX = re.compile(r"([a-z_]+(?:\.[a-z_]+)*): ")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Heads = TypeVar("Heads", bound=BaseModel)
+
+
+class Model(_Frozen, Generic[Heads]):
+    """One architecture: hyperparameters of its two heads, and how it is trained."""
+
+    rating: Heads
+    """The head that predicts ratings."""
+    preference: Heads
+    """The head that ranks."""
+    training: Training = Training()
+    """How both are trained."""
+
+
+class Models(_Frozen):
+    """The architectures to train; the best blessed one is pushed."""
+
+    mf: Model[MatrixFactorization] | None = None
+    """Matrix factorisation."""
+    mlp: Model[MultilayerPerceptron] | None = None
+    """Multilayer perceptron."""
+    hybrid: Model[Hybrid] | None = None
+    """Both in parallel."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_heads(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {
+            name: {"rating": {}, "preference": {}} | (model or {})
+            if name in ARCHITECTURES and isinstance(model or {}, dict)
+            else model
+            for name, model in value.items()
+        }
+
+    @model_validator(mode="after")
+    def _check(self) -> Models:
+        if not self.chosen():
+            raise ValueError(f"name at least one of {', '.join(ARCHITECTURES)}")
+        return self
+
+    def chosen(self) -> dict[str, Model[Any]]:
+        """Architecture -> its settings, for those that are to be trained."""
+        named = {name: getattr(self, name) for name in ARCHITECTURES}
+        return {name: model for name, model in named.items() if model is not None}
+
+
+class Vocabulary(_Frozen):
+    """Which ids get an embedding of their own."""
+
+    min_count: Annotated[int, Field(ge=1)] = 1
+    """Ids with fewer ratings in the train split are out of vocabulary."""
+    max_size: Annotated[int, Field(ge=1)] | None = None
+    """Most ids, the most frequent ones; null: no bound."""
+    oov_buckets: Annotated[int, Field(ge=1)] = 1
+    """Embeddings that ids out of vocabulary share, by hash."""
+
+
+class RmseGate(_Frozen):
+    """What a model's RMSE must be."""
+
+    max: Annotated[float, Field(gt=0)]
+    """Largest RMSE that may be pushed."""
+    min_improvement: Annotated[float, Field(ge=0)] = 0.0001
+    """How far it must lie below the baseline's."""
+
+
+class HitRateGate(_Frozen):
+    """What a model's HitRate@K must be."""
+
+    min: Annotated[float, Field(ge=0, lt=1)]
+    """Smallest HitRate@K that may be pushed."""
+    min_improvement: Annotated[float, Field(ge=0, lt=1)] = 0.0001
+    """How far it must lie above the baseline's."""
+
+
+class Gates(_Frozen):
+    """A model is blessed if it passes both; each can stop it alone."""
+
+    rmse: RmseGate
+    """For ratings."""
+    hit_rate: HitRateGate
+    """For rankings."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Gates:
+        if self.rmse.min_improvement == 0 and self.hit_rate.min_improvement == 0:
+            raise ValueError(
+                "one min_improvement must be above 0, or the served model would beat itself"
+            )
+        return self
+
+
+class Evaluation(_Frozen):
+    """How models are compared on the test split."""
+
+    gates: Gates
+    """What stops a model."""
+    k: Annotated[int, Field(ge=1)] = 10
+    """K of HitRate@K and NDCG@K."""
+    relevance_threshold: float | None = None
+    """Smallest rating of a held-out item that counts for rankings; null: all count."""
+    slices: tuple[str, ...] = ()
+    """Features by whose values the metrics are broken down; a slice without a number blocks."""
+    select_by: Literal["rmse", "mae", "hit_rate", "ndcg"] = "hit_rate"
+    """The metric that picks one of several blessed models."""
+
+
+class Config(_Frozen):
+    """Everything about one pipeline. Relative paths start at the working directory."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,127}$")]
+    """The pipeline's name (one that Kubeflow takes too)."""
+    root: str
+    """The pipeline root: artifacts, metadata store, log and summary."""
+    serving_root: str
+    """Models are pushed to `<serving_root>/<name>/<version>/`."""
+    data: Data
+    """The ratings, users and items."""
+    split: Split
+    """What is held out for validation and test."""
+    vocabulary: Vocabulary = Vocabulary()
+    """Which ids get an embedding of their own."""
+    models: Models
+    """What to train."""
+    evaluation: Evaluation
+    """How to compare, and what may be pushed."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
+    """Of everything random."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Config:
+        sliceable = [f.name for f in self.data.columns().features if f.kind != "numeric"]
+        for name in self.evaluation.slices:
+            if name not in sliceable:
+                known = ", ".join(sliceable) or "there are none"
+                raise ValueError(f"evaluation.slices: no category feature {name!r}; known: {known}")
+        low, high = self.data.ratings.rating_range
+        if self.evaluation.gates.rmse.max > high - low:
+            raise ValueError(
+                f"evaluation.gates.rmse.max: no model can miss by more than {high - low:g},"
+                " the width of rating_range, so this gate stops nothing; lower it"
+            )
+        threshold = self.evaluation.relevance_threshold
+        if threshold is not None and threshold > high:
+            raise ValueError(
+                f"evaluation.relevance_threshold: {threshold:g} is above every rating ({high:g})"
+            )
+        if self.split.strategy != "random" and self.data.ratings.timestamp is None:
+            raise ValueError(
+                f"split.strategy: {self.split.strategy} needs data.ratings.timestamp;"
+                " choose random or name the column"
+            )
+        return self
+
+    @property
+    def serving_directory(self) -> str:
+        """Where versions are pushed to."""
+        return os.path.join(self.serving_root, self.name)
+
+    @property
+    def relevance_threshold(self) -> float:
+        """The smallest relevant rating; without a threshold the smallest of the scale."""
+        threshold = self.evaluation.relevance_threshold
+        return self.data.ratings.rating_range[0] if threshold is None else threshold
+
+    def metric_name(self, metric: str) -> str:
+        """The reported name of a `select_by` metric: rankings carry their K."""
+        return f"{metric}_at_{self.evaluation.k}" if metric in ("hit_rate", "ndcg") else metric
+
+
+def load(path: str, overrides: Iterable[str] = ()) -> Config:
+    """Reads and checks a config.
+
+    Args:
+      path: the YAML file.
+      overrides: `key.path=value`, the value as YAML; each replaces what the file says.
+
+    Raises:
+      ConfigError: names file and line (or the override), the key and what is wrong.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise ConfigError(f"{path}: cannot be read ({reason})") from None
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise ConfigError(f"{path}{line}: is not YAML: {getattr(error, 'problem', error)}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: holds no settings; see pipeline/configs/ for examples")
+    for node, key in _repeated_keys(root):
+        raise ConfigError(f"{path}:{node.start_mark.line + 1}: {key} stands there twice")
+    overridden = {}
+    for override in overrides:
+        key, value = _parse_override(override)
+        _set(values, key, value)
+        overridden[key] = override
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, path, root, overridden)) from None
+    return _with_absolute_paths(config)
+
+
+def _parse_override(override: str) -> tuple[tuple[str, ...], Any]:
+    key, equals, value = override.partition("=")
+    if not equals or not all(key.split(".")):
+        raise ConfigError(f"--set {override}: write it as key.path=value")
+    try:
+        return tuple(key.split(".")), yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {override}: the value is not YAML") from None
+
+
+def _set(values: dict[str, Any], key: tuple[str, ...], value: Any) -> None:
+    for part in key[:-1]:
+        if not isinstance(values.get(part), dict):
+            values[part] = {}
+        values = values[part]
+    values[key[-1]] = value
+
+
+def _repeated_keys(node: yaml.Node) -> Iterator[tuple[yaml.Node, str]]:
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            if key.value in seen:
+                yield key, key.value
+            seen.add(key.value)
+            yield from _repeated_keys(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            yield from _repeated_keys(value)
+
+
+def _explain(
+    error: ValidationError, path: str, root: yaml.Node, overridden: dict[tuple[str, ...], str]
+) -> str:
+    """The first problem in one line, and how many more there are."""
+    problems = error.errors()
+    problem = problems[0]
+    location = problem["loc"]
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error" and (prefix := _KEY_PREFIX.match(message)):
+        # A check over several keys names the one to mend.
+        location += tuple(prefix[1].split("."))
+        message = message[prefix.end() :]
+    line, key = _locate(root, location)
+    where = f"{path}:{line}"
+    for override in overridden.values():
+        named = override.partition("=")[0]
+        if key == named or key.startswith(f"{named}.") or named.startswith(f"{key}."):
+            where = f"--set {override}"
+    if problem["type"] == "extra_forbidden":
+        message = "unknown key" + _near_miss(str(problem["loc"][-1]))
+    elif problem["type"] == "missing":
+        message = "is missing"
+    elif problem["type"] != "value_error" and not isinstance(problem["input"], dict):
+        message = f"{message[0].lower()}{message[1:]}, not {problem['input']!r}"
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{where}: {key}: {message}{more}" if key else f"{where}: {message}{more}"
+
+
+def _locate(node: yaml.Node, location: tuple[int | str, ...]) -> tuple[int, str]:
+    """The line of a key, and its path as written (pydantic's union tags left out)."""
+    line, keys = node.start_mark.line + 1, []
+    for depth, part in enumerate(location):
+        found = None
+        if isinstance(node, yaml.MappingNode):
+            found = next(((k, v) for k, v in node.value if k.value == str(part)), None)
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            found = (node.value[part],) * 2 if part < len(node.value) else None
+        if found is not None:
+            line, node = found[0].start_mark.line + 1, found[1]
+            keys.append(str(part))
+        elif depth == len(location) - 1 or not isinstance(node, yaml.MappingNode):
+            keys.append(str(part))
+    return line, ".".join(keys)
+
+
+def _near_miss(key: str) -> str:
+    known: set[str] = set()
+    schema = Config.model_json_schema()
+    for part in [schema, *schema["$defs"].values()]:
+        known |= set(part.get("properties", {}))
+    matches = difflib.get_close_matches(key, sorted(known), n=1)
+    return f"; did you mean {matches[0]!r}?" if matches else ""
+
+
+def _with_absolute_paths(config: Config) -> Config:
+    """A copy in which no path depends on the working directory any more."""
+    values = config.model_dump()
+    for key in ("root", "serving_root"):
+        if "://" in values[key]:
+            raise ConfigError(f"{key}: {values[key]!r} is a URL; a local run needs a folder")
+        values[key] = os.path.abspath(values[key])
+    ratings = values["data"]["ratings"]
+    ratings["paths"] = [os.path.abspath(path) for path in ratings["paths"]]
+    for side in ("users", "items"):
+        if values["data"][side]:
+            values["data"][side]["path"] = os.path.abspath(values["data"][side]["path"])
+    return Config.model_validate(values)

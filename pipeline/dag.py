@@ -1,0 +1,153 @@
+"""The whole DAG on one screen; every runner builds it by `create_pipeline`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from tfx.components import ExampleValidator, StatisticsGen, Trainer, Transform
+from tfx.dsl.components.base.base_node import BaseNode
+from tfx.orchestration.pipeline import Pipeline
+from tfx.proto import trainer_pb2, transform_pb2
+
+from tfx_recommender.components.data_gate import DataGate
+from tfx_recommender.components.evaluator.component import Evaluator
+from tfx_recommender.components.model_selector import ModelSelector
+from tfx_recommender.components.pusher import Pusher
+from tfx_recommender.components.ratings_example_gen.component import RatingsExampleGen
+from tfx_recommender.components.served_baseline import ServedBaseline
+from tfx_recommender.pipeline import quality_gate
+from tfx_recommender.pipeline.config import Config
+from tfx_recommender.transform.features import TEST, TRAIN, VALIDATION
+
+# In-process and offline: since Beam 2.68 the DirectRunner first tries to download Prism.
+BEAM_ARGUMENTS = ["--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"]
+
+
+@dataclasses.dataclass(frozen=True)
+class World:
+    """What the config does not say and a run's cache keys need: the state of things outside.
+
+    Attributes:
+      data_fingerprint: of the data files' bytes and of our code.
+      served_digest: of the served model's files; "" if nothing is served.
+      withdrawn: digests of models that a rollback took out of service.
+      destination_state: of the serving folder; changes whenever the folder does.
+    """
+
+    data_fingerprint: str = ""
+    served_digest: str = ""
+    withdrawn: tuple[str, ...] = ()
+    destination_state: str = ""
+
+
+def create_pipeline(
+    config: Config, world: World = World(), pipeline_root: str | None = None
+) -> Pipeline:
+    """Builds the pipeline.
+
+    Args:
+      config: what to build.
+      world: the state of data and serving folder; the Kubeflow compiler leaves it blank.
+      pipeline_root: where artifacts go; the config's `root` unless given.
+    """
+    split = config.split.model_dump_json()
+    low, high = config.data.ratings.rating_range
+
+    examples = RatingsExampleGen(
+        data=config.data.model_dump_json(),
+        split=split,
+        relevance_threshold=config.relevance_threshold,
+        fingerprint=world.data_fingerprint,
+    )
+    rows = examples.outputs["examples"]
+    schema = examples.outputs["schema_artifact"]
+    statistics = StatisticsGen(examples=rows, schema=schema)
+    anomalies = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schema)
+    data_gate = DataGate(anomalies=anomalies.outputs["anomalies"])
+
+    baseline = ServedBaseline(
+        examples=rows,
+        serving_directory=config.serving_directory,
+        served_digest=world.served_digest,
+        rating_min=low,
+        rating_max=high,
+    )
+    transform = Transform(
+        examples=rows,
+        schema=schema,
+        preprocessing_fn="tfx_recommender.transform.preprocessing.preprocessing_fn",
+        splits_config=transform_pb2.SplitsConfig(analyze=[TRAIN], transform=[]),
+        materialize=False,
+        disable_statistics=True,
+        custom_config={
+            "columns": config.data.columns().to_dict(),
+            "vocabulary": config.vocabulary.model_dump(),
+        },
+    )
+    # Data flow alone would let these start before the gate has passed.
+    baseline.add_upstream_node(data_gate)
+    transform.add_upstream_node(data_gate)
+
+    nodes: list[BaseNode] = [examples, statistics, anomalies, data_gate, baseline, transform]
+    candidates: dict[str, Any] = {}
+    for name in config.models.chosen():
+        trainer = Trainer(
+            run_fn="tfx_recommender.trainer.run_fn.run_fn",
+            examples=rows,
+            transform_graph=transform.outputs["transform_graph"],
+            schema=schema,
+            train_args=trainer_pb2.TrainArgs(splits=[TRAIN]),
+            eval_args=trainer_pb2.EvalArgs(splits=[VALIDATION, TEST]),
+            custom_config=_trainer_config(config, name),
+        ).with_id(f"Trainer-{name}")
+        evaluator = Evaluator(
+            examples=rows,
+            model=trainer.outputs["model"],
+            baseline=baseline.outputs["model"],
+            eval_config=quality_gate.eval_config(config),
+            relevance_threshold=config.relevance_threshold,
+        ).with_id(f"Evaluator-{name}")
+        nodes += [trainer, evaluator]
+        candidates |= {
+            f"model_{name}": trainer.outputs["model"],
+            f"blessing_{name}": evaluator.outputs["blessing"],
+            f"evaluation_{name}": evaluator.outputs["evaluation"],
+        }
+
+    selector = ModelSelector(
+        candidates,
+        metric=config.metric_name(config.evaluation.select_by),
+        lower_is_better=config.evaluation.select_by in ("rmse", "mae"),
+        served_digest=world.served_digest,
+        withdrawn=world.withdrawn,
+    )
+    pusher = Pusher(
+        model=selector.outputs["champion"],
+        blessing=selector.outputs["blessing"],
+        serving_directory=config.serving_directory,
+        destination_state=world.destination_state,
+        record=json.dumps({"split": json.loads(split), "withdrawn": world.withdrawn}),
+    )
+    return Pipeline(
+        pipeline_name=config.name,
+        pipeline_root=pipeline_root or config.root,
+        components=[*nodes, selector, pusher],
+        enable_cache=True,
+        beam_pipeline_args=BEAM_ARGUMENTS,
+    )
+
+
+def _trainer_config(config: Config, architecture: str) -> dict[str, Any]:
+    model = config.models.chosen()[architecture]
+    return {
+        "architecture": architecture,
+        "rating": model.rating.model_dump(mode="json"),
+        "preference": model.preference.model_dump(mode="json"),
+        "training": model.training.model_dump(mode="json"),
+        "columns": config.data.columns().to_dict(),
+        "oov_buckets": config.vocabulary.oov_buckets,
+        "seed": config.seed,
+        "card": {"pipeline": config.name, "split": config.split.model_dump(mode="json")},
+    }

@@ -1,0 +1,68 @@
+"""The screen belongs to progress and results; TFX's and TensorFlow's chatter goes to a log."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterator
+
+from rich.console import Console
+
+
+@contextlib.contextmanager
+def chatter_to(path: str | None) -> Iterator[Console]:
+    """Sends all that the libraries write, C++ too, to a file, appending.
+
+    Args:
+      path: the log file; None leaves the chatter on the screen.
+
+    Yields:
+      A console on the real standard error.
+    """
+    if path is None:
+        yield Console(stderr=True, soft_wrap=True)
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        with open(os.dup(saved[1]), "w", encoding="utf-8", buffering=1) as screen:
+            yield Console(file=screen, soft_wrap=True)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for descriptor, original in enumerate(saved, start=1):
+            os.dup2(original, descriptor)
+            os.close(original)
+        os.close(log)
+
+
+class Progress:
+    """Says which node runs, how far along the run is, and how long each node took."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._start = time.monotonic()
+
+    @contextlib.contextmanager
+    def step(self, label: str) -> Iterator[None]:
+        """Shows a spinner (on a terminal) while the work lasts."""
+        if self._console.is_terminal:
+            with self._console.status(f"{label} …"):
+                yield
+        else:
+            self._console.print(f"{label} …", highlight=False)
+            yield
+
+    def done(self, label: str, seconds: float, note: str = "") -> None:
+        """A finished step: its own seconds, and the seconds since the start."""
+        total = time.monotonic() - self._start
+        self._console.print(
+            f"{label:<32}{seconds:7.1f} s{note and '  ' + note:<10}  (at {total:.0f} s)",
+            highlight=False,
+        )

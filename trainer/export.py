@@ -1,0 +1,247 @@
+"""Exports a recommender as a SavedModel that plain TensorFlow serves without our package.
+
+Signatures (ids are strings, scores float32; an unknown id is scored as unknown):
+
+- `serving_default(examples[B] serialized tf.Example) -> rating[B], preference[B]`
+- `score(user_id[B], item_id[B]) -> rating[B]`
+- `preference(user_id[B], item_id[N]) -> preference[B, N]`: each user with each item
+- `recommend(user_id[B], k[], liked_item_ids[B, L]) -> item_id[B, k], score[B, k]`: best first,
+  without anything the user is known to have rated or named as liked; `liked_item_ids` is padded
+  with "" (L may be 0); where k exceeds what is left, padded with "" and -inf.
+
+The users' and items' metadata travel inside, so all but the first need only ids.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from tfx_recommender.trainer import input_data
+from tfx_recommender.trainer.entities import Entities, EntityShape
+from tfx_recommender.trainer.input_data import Catalogue
+from tfx_recommender.trainer.recommender import Recommender
+from tfx_recommender.trainer.training import Interactions
+from tfx_recommender.transform.features import ITEM_ID, USER_ID, Columns, Side
+
+MODEL_CARD = os.path.join("assets.extra", "model.json")
+
+
+def export(
+    directory: str,
+    model: Recommender,
+    catalogue: Catalogue,
+    columns: Columns,
+    transform: tft.TFTransformOutput | None,
+    train: Interactions,
+    known: tuple[np.ndarray, np.ndarray],
+    card: dict[str, Any],
+) -> None:
+    """Writes the SavedModel.
+
+    Args:
+      directory: where to; must not exist.
+      model: the fitted model.
+      catalogue: users and items of the train split.
+      columns: the column contract.
+      transform: the transform graph that `serving_default` applies; None for a model without
+        features, whose `serving_default` needs only the ids.
+      train: the train split, which says who rated an item.
+      known: user ids and item ids (bytes) of every known rating of every split: what
+        `recommend` hides. Nothing is learnt from them.
+      card: written as JSON beside the model: what it is, and how its data were split.
+    """
+    served = _ServedModel(model, catalogue, columns, transform, train, known)
+    string = tf.string
+    tf.saved_model.save(
+        served,
+        directory,
+        signatures={
+            "serving_default": served.serving_default.get_concrete_function(
+                tf.TensorSpec([None], string, "examples")
+            ),
+            "score": served.score.get_concrete_function(
+                tf.TensorSpec([None], string, "user_id"), tf.TensorSpec([None], string, "item_id")
+            ),
+            "preference": served.preference.get_concrete_function(
+                tf.TensorSpec([None], string, "user_id"), tf.TensorSpec([None], string, "item_id")
+            ),
+            "recommend": served.recommend.get_concrete_function(
+                tf.TensorSpec([None], string, "user_id"),
+                tf.TensorSpec([], tf.int32, "k"),
+                tf.TensorSpec([None, None], string, "liked_item_ids"),
+            ),
+        },
+    )
+    path = os.path.join(directory, MODEL_CARD)
+    tf.io.gfile.makedirs(os.path.dirname(path))
+    with tf.io.gfile.GFile(path, "w") as file:
+        file.write(json.dumps(card, indent=2, sort_keys=True) + "\n")
+
+
+class _Side(tf.Module):
+    """Looks up users, or items, by raw id: table row and features."""
+
+    def __init__(self, entities: Entities, shape: EntityShape) -> None:
+        super().__init__()
+        self.count = len(entities)
+        self.shape = shape
+        self.raw_ids = tf.Variable(entities.raw_ids, dtype=tf.string, trainable=False)
+        self.position = _id_table(entities.raw_ids, default=len(entities))
+        self.table = tf.nest.map_structure(
+            lambda column: tf.Variable(column, trainable=False), entities.table()
+        )
+
+    def rows(self, raw_ids: tf.Tensor) -> dict[str, Any]:
+        """A batch of entities, as the heads take them; unknown ids hash to an OOV bucket."""
+        position = self.position.lookup(raw_ids)
+        rows = tf.nest.map_structure(lambda column: tf.gather(column, position), self.table)
+        buckets = self.shape.ids - self.shape.vocabulary
+        unknown = self.shape.vocabulary + tf.strings.to_hash_bucket_fast(raw_ids, buckets)
+        return rows | {"index": tf.where(position == self.count, unknown, rows["index"])}
+
+
+class _History(tf.Module):
+    """Which items each user is known to have rated, as positions in the catalogue."""
+
+    def __init__(self, user_ids: np.ndarray, item_ids: np.ndarray, items: Entities) -> None:
+        super().__init__()
+        users, user = np.unique(user_ids, return_inverse=True)
+        position = input_data.positions(item_ids, items)
+        rated = position < len(items)
+        user, position = user[rated], position[rated]
+        offsets = np.append(0, np.cumsum(np.bincount(user, minlength=len(users))))
+        # One more, empty history: that of an unknown user.
+        self.offsets = tf.Variable(np.append(offsets, offsets[-1]), trainable=False)
+        self.positions = tf.Variable(position[np.argsort(user, kind="stable")], trainable=False)
+        self.user = _id_table(users, default=len(users))
+
+    def pairs(self, user_ids: tf.Tensor) -> tf.Tensor:
+        """(row of the batch, item position) of every known rating, int64 [P, 2]."""
+        user = self.user.lookup(user_ids)
+        start, end = tf.gather(self.offsets, user), tf.gather(self.offsets, user + 1)
+        spans = tf.ragged.range(start, end)
+        return tf.stack([spans.value_rowids(), tf.gather(self.positions, spans.values)], axis=1)
+
+
+class _ServedModel(tf.Module):
+    def __init__(
+        self,
+        model: Recommender,
+        catalogue: Catalogue,
+        columns: Columns,
+        transform: tft.TFTransformOutput | None,
+        train: Interactions,
+        known: tuple[np.ndarray, np.ndarray],
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.columns = columns
+        self.users = _Side(catalogue.users, catalogue.user_shape)
+        self.items = _Side(catalogue.items, catalogue.item_shape)
+        self.history = _History(*known, catalogue.items)
+        head = model.preference_head
+        user_vectors = head.user(catalogue.users.table()).numpy()
+        item_vectors = head.item(catalogue.items.table()).numpy()
+        self.item_vectors = tf.Variable(item_vectors[:-1], trainable=False)
+        self.fans = tf.Variable(_fans(user_vectors, train, catalogue), trainable=False)
+        if transform is not None:
+            self.raw_spec = {
+                name: spec
+                for name, spec in transform.raw_feature_spec().items()
+                if name in (USER_ID, ITEM_ID, *(f.name for f in columns.features))
+            }
+            self.transform_layer = transform.transform_features_layer()
+        else:
+            self.raw_spec = {
+                name: tf.io.FixedLenFeature([1], tf.string) for name in (USER_ID, ITEM_ID)
+            }
+            self.transform_layer = None
+
+    @tf.function
+    def serving_default(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        raw = tf.io.parse_example(examples, self.raw_spec)
+        if self.transform_layer is None:
+            users = self.users.rows(raw[USER_ID][:, 0])
+            items = self.items.rows(raw[ITEM_ID][:, 0])
+        else:
+            encoded = self.transform_layer(raw)
+            users = self._encoded_side("user", USER_ID, encoded)
+            items = self._encoded_side("item", ITEM_ID, encoded)
+        return {
+            "rating": self.model.rate(users, items),
+            "preference": self.model.prefer(users, items),
+        }
+
+    def _encoded_side(self, side: Side, id_name: str, encoded: dict[str, Any]) -> dict[str, Any]:
+        numeric = [encoded[f.name] for f in self.columns.of(side, "numeric")]
+        index = encoded[id_name]
+        return {
+            "index": index,
+            "numeric": tf.stack(numeric, 1) if numeric else tf.zeros([tf.size(index), 0]),
+            "categories": {
+                f.name: tf.sparse.to_dense(encoded[f.name], -1)
+                for f in self.columns.of(side, "category", "categories")
+            },
+        }
+
+    @tf.function
+    def score(self, user_id: tf.Tensor, item_id: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"rating": self.model.rate(self.users.rows(user_id), self.items.rows(item_id))}
+
+    @tf.function
+    def preference(self, user_id: tf.Tensor, item_id: tf.Tensor) -> dict[str, tf.Tensor]:
+        users, items = self.users.rows(user_id), self.items.rows(item_id)
+        return {"preference": self.model.prefer_all(users, items)}
+
+    @tf.function
+    def recommend(
+        self, user_id: tf.Tensor, k: tf.Tensor, liked_item_ids: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        count = self.items.count
+        liked = self.items.position.lookup(liked_item_ids)
+        liked_pairs = tf.where(liked < count)
+        liked_pairs = tf.stack([liked_pairs[:, 0], tf.gather_nd(liked, liked_pairs)], axis=1)
+        vectors = self._user_vectors(user_id, liked)
+        scores = self.model.preference_head.interact(vectors, self.item_vectors[None])
+        hidden = tf.concat([self.history.pairs(user_id), liked_pairs], axis=0)
+        minus_infinity = tf.fill([tf.shape(hidden)[0]], -np.inf)
+        scores = tf.tensor_scatter_nd_update(scores, hidden, minus_infinity)
+        best, position = tf.math.top_k(scores, tf.clip_by_value(k, 0, count))
+        ids = tf.where(best > -np.inf, tf.gather(self.items.raw_ids, position), "")
+        padding = [[0, 0], [0, tf.maximum(k - count, 0)]]
+        return {
+            "item_id": tf.pad(ids, padding, constant_values=""),
+            "score": tf.pad(best, padding, constant_values=-np.inf),
+        }
+
+    def _user_vectors(self, user_id: tf.Tensor, liked: tf.Tensor) -> tf.Tensor:
+        """Known users: their own vector. Unknown ones: the mean fan of what they like."""
+        vectors = self.model.preference_head.user(self.users.rows(user_id))
+        weight = tf.cast(liked < self.items.count, tf.float32)[..., None]
+        fans = tf.gather(self.fans, tf.minimum(liked, self.items.count - 1))
+        total = tf.reduce_sum(weight, axis=1)
+        mean = tf.math.divide_no_nan(tf.reduce_sum(fans * weight, axis=1), total)
+        unknown = self.users.position.lookup(user_id)[:, None] == self.users.count
+        return tf.where(unknown & (total > 0), mean, vectors)
+
+
+def _fans(user_vectors: np.ndarray, train: Interactions, catalogue: Catalogue) -> np.ndarray:
+    """The mean vector of the users who rated each item in training, float32 [items, D]."""
+    sums = np.zeros((len(catalogue.items), user_vectors.shape[1]), np.float32)
+    np.add.at(sums, train.item, user_vectors[train.user])
+    count = np.bincount(train.item, minlength=len(catalogue.items))
+    return sums / np.maximum(count, 1)[:, None].astype(np.float32)
+
+
+def _id_table(raw_ids: np.ndarray, default: int) -> tf.lookup.StaticHashTable:
+    keys = tf.constant(raw_ids.tolist(), tf.string, shape=[len(raw_ids)])
+    values = tf.range(len(raw_ids), dtype=tf.int64)
+    return tf.lookup.StaticHashTable(
+        tf.lookup.KeyValueTensorInitializer(keys, values), tf.constant(default, tf.int64)
+    )

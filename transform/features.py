@@ -1,0 +1,80 @@
+"""The column contract: the names, kinds and order of every column between two nodes.
+
+Ingestion writes these columns, the schema describes them, Transform encodes them and the
+models read them. No other file spells a column's name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+USER_ID = "user_id"
+ITEM_ID = "item_id"
+RATING = "rating"
+TIMESTAMP = "timestamp"
+RESERVED = (USER_ID, ITEM_ID, RATING, TIMESTAMP)
+
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+SPLITS = (TRAIN, VALIDATION, TEST)
+
+Kind = Literal["numeric", "category", "categories"]
+Side = Literal["user", "item"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Feature:
+    """One metadata column of users or of items.
+
+    Attributes:
+      name: the column's name, unique over users and items.
+      kind: `numeric` (float32, may be missing), `category` (a string, may be missing) or
+        `categories` (any number of strings).
+      side: whose feature it is.
+      minimum: smallest allowed value of a numeric feature; None: unbounded.
+      maximum: largest allowed value of a numeric feature; None: unbounded.
+      values: every allowed category; empty: any.
+    """
+
+    name: str
+    kind: Kind
+    side: Side
+    minimum: float | None = None
+    maximum: float | None = None
+    values: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """Every column of a rating row, after users and items were joined to it.
+
+    Attributes:
+      rating_min: smallest rating of the scale.
+      rating_max: largest rating of the scale.
+      has_timestamp: whether rows carry `timestamp` (int64).
+      features: the metadata, users' first.
+    """
+
+    rating_min: float
+    rating_max: float
+    has_timestamp: bool
+    features: tuple[Feature, ...] = ()
+
+    def of(self, side: Side, *kinds: Kind) -> tuple[Feature, ...]:
+        """The features of one side, of these kinds (all kinds when none is named)."""
+        return tuple(
+            f for f in self.features if f.side == side and (not kinds or f.kind in kinds)
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready form, read back by `from_dict`."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> Columns:
+        """The inverse of `to_dict`."""
+        features = tuple(
+            Feature(**{**feature, "values": tuple(feature["values"])})
+            for feature in value["features"]
+        )
+        return cls(**{**value, "features": features})
