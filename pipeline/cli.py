@@ -5,11 +5,14 @@ from __future__ import annotations
 import signal
 import sys
 import types
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from tfx_recommender.components.errors import UserError
+
+if TYPE_CHECKING:
+    from tfx_recommender.pipeline.config import Config
 
 _CONFIG = click.argument("config_path", metavar="CONFIG", type=click.Path())
 _SET = click.option(
@@ -43,13 +46,12 @@ def cli() -> None:
     help="Compares with biases and popularity instead of the served model, once; needed after"
     " the split settings were changed.",
 )
-def run(
-    config_path: str, overrides: tuple[str, ...], verbose: bool, rebase_baseline: bool
-) -> None:
+def run(config_path: str, overrides: tuple[str, ...], verbose: bool, rebase_baseline: bool) -> None:
     """Runs the whole pipeline, from ratings to a pushed model."""
-    from tfx_recommender.pipeline import commands, config
+    config = _load(config_path, overrides)
+    from tfx_recommender.pipeline import commands
 
-    commands.run(config.load(config_path, overrides), verbose, rebase_baseline)
+    commands.run(config, verbose, rebase_baseline)
 
 
 @cli.command()
@@ -58,9 +60,10 @@ def run(
 @_VERBOSE
 def validate(config_path: str, overrides: tuple[str, ...], verbose: bool) -> None:
     """Checks the config and the data; trains nothing."""
-    from tfx_recommender.pipeline import commands, config
+    config = _load(config_path, overrides)
+    from tfx_recommender.pipeline import commands
 
-    commands.validate(config.load(config_path, overrides), verbose)
+    commands.validate(config, verbose)
 
 
 @cli.command()
@@ -69,9 +72,10 @@ def validate(config_path: str, overrides: tuple[str, ...], verbose: bool) -> Non
 @click.option("--to", type=int, help="The version to serve again; by default the one before.")
 def rollback(config_path: str, overrides: tuple[str, ...], to: int | None) -> None:
     """Serves an earlier version; it lasts, and becomes the baseline."""
-    from tfx_recommender.pipeline import commands, config
+    config = _load(config_path, overrides)
+    from tfx_recommender.pipeline import commands
 
-    commands.rollback(config.load(config_path, overrides), to)
+    commands.rollback(config, to)
 
 
 @cli.command()
@@ -84,9 +88,10 @@ def recommend(
     config_path: str, overrides: tuple[str, ...], verbose: bool, users: tuple[str, ...], k: int
 ) -> None:
     """Asks the served model what these users may like and have not rated."""
-    from tfx_recommender.pipeline import commands, config
+    config = _load(config_path, overrides)
+    from tfx_recommender.pipeline import commands
 
-    commands.recommend(config.load(config_path, overrides), users, k, verbose)
+    commands.recommend(config, users, k, verbose)
 
 
 @cli.command()
@@ -97,6 +102,13 @@ def data(name: str, to: str) -> None:
     from tfx_recommender.pipeline import datasets
 
     datasets.fetch(name, to)
+
+
+def _load(path: str, overrides: tuple[str, ...]) -> Config:
+    """Reads the config before anything heavier is imported: a mistake is answered at once."""
+    from tfx_recommender.pipeline import config
+
+    return config.load(path, overrides)
 
 
 def main() -> NoReturn:
@@ -110,7 +122,7 @@ def main() -> NoReturn:
         _fail(error.format_message(), 2)
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted", 130)
-    except Exception as error:  # noqa: BLE001 - the last line of defence
+    except Exception as error:
         _fail(f"{type(error).__name__}: {error}; run again with -v for the whole story", 1)
     sys.exit(0)
 

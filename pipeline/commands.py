@@ -20,11 +20,13 @@ def run(config: Config, verbose: bool, rebase_baseline: bool) -> None:
     with pipeline_root.exclusive(config.root):
         log = None if verbose else os.path.join(config.root, pipeline_root.LOG_FILE)
         with chatter_to(log) as console:
-            table = _run_locked(config, Progress(console), rebase_baseline)
-    Console(soft_wrap=False).print(table)
+            summary = _run_locked(config, Progress(console), rebase_baseline)
+    from tfx_recommender.pipeline import outcome
+
+    outcome.show(config, summary, Console())
 
 
-def _run_locked(config: Config, progress: Progress, rebase_baseline: bool) -> Any:
+def _run_locked(config: Config, progress: Progress, rebase_baseline: bool) -> dict[str, Any]:
     served = served_models.served(config.serving_directory)
     if served is not None and not rebase_baseline:
         _require_same_split(config, served)
@@ -51,7 +53,7 @@ def _run_locked(config: Config, progress: Progress, rebase_baseline: bool) -> An
         store.fail_unfinished()
         raise
     outcome.write(summary_path, summary)
-    return outcome.table(config, summary)
+    return summary
 
 
 def _require_same_split(config: Config, served: served_models.ServedModel) -> None:
@@ -94,7 +96,9 @@ def recommend(config: Config, users: tuple[str, ...], k: int, verbose: bool) -> 
     """Asks the served model and prints its answer."""
     served = served_models.served(config.serving_directory)
     if served is None:
-        raise UserError(f"{config.serving_directory}: nothing is served yet; run the pipeline first")
+        raise UserError(
+            f"{config.serving_directory}: nothing is served yet; run the pipeline first"
+        )
     with chatter_to(None if verbose else os.devnull):
         import tensorflow as tf
 

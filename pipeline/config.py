@@ -25,7 +25,6 @@ from tfx_recommender.trainer.hyperparameters import (
     Training,
 )
 
-
 _KEY_PREFIX = re.compile(r"([a-z_]+(?:\.[a-z_]+)*): ")
 
 
@@ -227,20 +226,20 @@ def load(path: str, overrides: Iterable[str] = ()) -> Config:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}{line}: is not YAML: {getattr(error, 'problem', error)}") from None
-    if not isinstance(values, dict):
+        raise ConfigError(
+            f"{path}{line}: is not YAML: {getattr(error, 'problem', error)}"
+        ) from None
+    if root is None or not isinstance(values, dict):
         raise ConfigError(f"{path}: holds no settings; see pipeline/configs/ for examples")
-    for node, key in _repeated_keys(root):
-        raise ConfigError(f"{path}:{node.start_mark.line + 1}: {key} stands there twice")
-    overridden = {}
-    for override in overrides:
-        key, value = _parse_override(override)
-        _set(values, key, value)
-        overridden[key] = override
+    for node, repeated in _repeated_keys(root):
+        raise ConfigError(f"{path}:{node.start_mark.line + 1}: {repeated} stands there twice")
+    given = tuple(overrides)
+    for override in given:
+        _set(values, *_parse_override(override))
     try:
         config = Config.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_explain(error, path, root, overridden)) from None
+        raise ConfigError(_explain(error, path, root, given)) from None
     return _with_absolute_paths(config)
 
 
@@ -276,7 +275,7 @@ def _repeated_keys(node: yaml.Node) -> Iterator[tuple[yaml.Node, str]]:
 
 
 def _explain(
-    error: ValidationError, path: str, root: yaml.Node, overridden: dict[tuple[str, ...], str]
+    error: ValidationError, path: str, root: yaml.Node, overrides: tuple[str, ...]
 ) -> str:
     """The first problem in one line, and how many more there are."""
     problems = error.errors()
@@ -289,7 +288,7 @@ def _explain(
         message = message[prefix.end() :]
     line, key = _locate(root, location)
     where = f"{path}:{line}"
-    for override in overridden.values():
+    for override in overrides:
         named = override.partition("=")[0]
         if key == named or key.startswith(f"{named}.") or named.startswith(f"{key}."):
             where = f"--set {override}"

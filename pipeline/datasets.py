@@ -99,7 +99,7 @@ def from_grouplens(archive: zipfile.ZipFile) -> Tables:
     """Reads GroupLens' `ml-100k.zip` (latin-1; genres as 19 flags; the year in the title)."""
     ratings = _lines(archive, "ml-100k/u.data", "latin-1", "\t")
     users = _lines(archive, "ml-100k/u.user", "latin-1", "|")
-    items = []
+    items: list[Row] = []
     for fields in _lines(archive, "ml-100k/u.item", "latin-1", "|"):
         item_id, title, flags = fields[0], fields[1], fields[5:]
         name, year = _title_and_year(title)
@@ -115,11 +115,11 @@ def from_recbole(archive: zipfile.ZipFile) -> Tables:
         list(_lines(archive, f"{folder}.{kind}", "utf-8", "\t"))[1:]
         for kind in ("inter", "user", "item")
     )
-    items = []
+    items: list[Row] = []
     for item_id, title, year, genres in rows:
-        if not year.isdecimal():  # two rows: one has the year in its title, one has none
-            title, year = _title_and_year(title)
-        items.append((item_id, title, year, _join(genres.split())))
+        # Two rows have no year in its column: one has it in its title, one has none.
+        titled = (title, year) if year.isdecimal() else _title_and_year(title)
+        items.append((item_id, *titled, _join(genres.split())))
     return ratings, users, items
 
 

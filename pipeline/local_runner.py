@@ -10,12 +10,12 @@ from collections.abc import Iterator
 
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2
+from tfx.dsl.compiler import compiler, constants
 from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.pipeline import Pipeline
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
-from tfx.dsl.compiler import compiler, constants
 
 from tfx_recommender.pipeline.screen import Progress
 
@@ -113,9 +113,7 @@ def run(pipeline: Pipeline, store: Store, progress: Progress, record: Run) -> No
                     pipeline_info=ir.pipeline_info,
                     pipeline_runtime_spec=ir.runtime_spec,
                     executor_spec=runner_utils.extract_executor_spec(deployment, node_id),
-                    custom_driver_spec=runner_utils.extract_custom_driver_spec(
-                        deployment, node_id
-                    ),
+                    custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node_id),
                 ).launch()
         finally:
             record.node_seconds[node_id] = round(time.monotonic() - start, 3)

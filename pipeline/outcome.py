@@ -8,6 +8,7 @@ import os
 import tempfile
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
 from tfx_recommender.components import served_baseline
@@ -44,7 +45,9 @@ def summarise(config: Config, run: Run, store: Store, world_served_digest: str) 
         "run_id": run.run_id,
         "status": "pushed" if was_pushed else "unchanged" if is_served else "rejected",
         "dataset": json.loads(
-            outputs["RatingsExampleGen"]["examples"].custom_properties[DATASET_PROPERTY].string_value
+            outputs["RatingsExampleGen"]["examples"]
+            .custom_properties[DATASET_PROPERTY]
+            .string_value
         ),
         "models": models,
         "baseline": {
@@ -83,34 +86,42 @@ def write(path: str, summary: dict[str, Any]) -> None:
     os.replace(temporary, path)
 
 
-def table(config: Config, summary: dict[str, Any]) -> Table:
-    """The result table: the baseline and each model, with metrics and verdict."""
+def show(config: Config, summary: dict[str, Any], console: Console) -> None:
+    """Prints the result table: baseline and models, metrics, verdicts, and what was read."""
     metrics = [config.metric_name(metric) for metric in ("rmse", "mae", "hit_rate", "ndcg")]
-    counts = summary["dataset"]
-    result = Table(
-        title=f"{config.name}: {summary['status']}",
-        caption=f"{counts['users']} users, {counts['items']} items; ratings: {counts['train']}"
-        f" train, {counts['validation']} validation, {counts['test']} test;"
-        f" {counts['users_too_few_to_hold_out']} users with too few ratings to hold any out,"
-        f" {counts['repeated_ratings_dropped']} repeated ratings dropped",
-        title_justify="left",
-        caption_justify="left",
-    )
-    result.add_column("model")
+    table = Table(title=f"{config.name}: {summary['status']}", title_justify="left")
+    table.add_column("model")
     for metric in metrics:
-        result.add_column(metric.replace("_at_", "@").upper().replace("HIT_RATE", "HitRate"))
-    result.add_column("verdict")
-    rows = {f"baseline ({summary['baseline']['model']})": summary["baseline"], **summary["models"]}
-    for name, values in rows.items():
-        verdict_text = ""
-        if "blessed" in values:
-            verdict_text = "blessed" if values["blessed"] else "; ".join(values["reasons"])
-            if name == summary["champion"]:
-                version = summary["pushed_version"]
-                verdict_text += f", pushed as version {version}" if version else ", champion"
+        name, _, k = metric.partition("_at_")
+        table.add_column({"hit_rate": "HitRate"}.get(name, name.upper()) + (f"@{k}" if k else ""))
+    table.add_column("verdict")
+    for name, values in {"baseline": summary["baseline"], **summary["models"]}.items():
         cells = [_cell(values[m], values[f"{m}_standard_error"]) for m in metrics]
-        result.add_row(name, *cells, verdict_text)
-    return result
+        table.add_row(name, *cells, _verdict(name, values, summary))
+    console.print(table)
+    lines = [f"baseline: {summary['baseline']['model']}"]
+    for name, values in summary["models"].items():
+        lines += [f"{name}: {reason}" for reason in values["reasons"]]
+    counts = summary["dataset"]
+    lines.append(
+        f"{counts['ratings']} ratings ({counts['train']} train, {counts['validation']} validation,"
+        f" {counts['test']} test) of {counts['users']} users on {counts['items']} items;"
+        f" {counts['users_too_few_to_hold_out']} users with too few ratings to hold any out,"
+        f" {counts['repeated_ratings_dropped']} repeated ratings dropped"
+    )
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _verdict(name: str, values: dict[str, Any], summary: dict[str, Any]) -> str:
+    if "blessed" not in values:
+        return ""
+    if not values["blessed"]:
+        return "not blessed"
+    if name != summary["champion"]:
+        return "blessed"
+    version = summary["pushed_version"]
+    return f"pushed as {version}" if version else "champion"
 
 
 def _cell(value: float | None, error: float | None) -> str:

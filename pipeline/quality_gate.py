@@ -18,10 +18,10 @@ from tfx_recommender.pipeline.config import Config
 from tfx_recommender.transform import features
 
 _METRIC_CLASSES = {
-    "rmse": metrics.RMSE,
-    "mae": metrics.MAE,
-    "hit_rate": metrics.HitRate,
-    "ndcg": metrics.NDCG,
+    "rmse": metrics.RatingRMSE,
+    "mae": metrics.RatingMAE,
+    "hit_rate": metrics.CatalogueHitRate,
+    "ndcg": metrics.CatalogueNDCG,
 }
 
 
@@ -39,8 +39,7 @@ def eval_config(config: Config) -> str:
             is_baseline=name == BASELINE,
             label_key=features.RATING,
             prediction_keys={
-                output: prediction_column(name, output)
-                for output in (metrics.RATING, metrics.RANK)
+                output: prediction_column(name, output) for output in (metrics.RATING, metrics.RANK)
             },
         )
     result.slicing_specs.add()
@@ -48,7 +47,7 @@ def eval_config(config: Config) -> str:
         result.slicing_specs.add(feature_keys=[feature])
     metrics_spec = result.metrics_specs.add()
     for metric, metric_class in _METRIC_CLASSES.items():
-        settings = {"name": config.metric_name(metric)}
+        settings: dict[str, str | int] = {"name": config.metric_name(metric)}
         if metric in ("hit_rate", "ndcg"):
             settings["k"] = config.evaluation.k
         added = metrics_spec.metrics.add(

@@ -67,9 +67,7 @@ class EncodedExamples:
             raw = {f"raw_{name}": batch[name][:, 0] for name in (USER_ID, ITEM_ID)}
             return {name: _dense(value) for name, value in encoded.items()} | raw
 
-        columns = _collect(
-            serialized_examples(file_pattern), transform.raw_feature_spec(), encode
-        )
+        columns = _collect(serialized_examples(file_pattern), transform.raw_feature_spec(), encode)
         self.raw_user_id = columns.pop(f"raw_{USER_ID}")
         self.raw_item_id = columns.pop(f"raw_{ITEM_ID}")
         self.columns = columns

@@ -30,7 +30,10 @@ class Head(keras.layers.Layer):
         """Vectors of users: [B] rows -> [B, embedding_size + 1]."""
         index = users["index"]
         return keras.ops.concatenate(
-            [self.user_embedding(index, training=training), self.user_bias(index, training=training)],
+            [
+                self.user_embedding(index, training=training),
+                self.user_bias(index, training=training),
+            ],
             axis=-1,
         )
 
@@ -38,7 +41,10 @@ class Head(keras.layers.Layer):
         """Vectors of items: [...] rows -> [..., embedding_size + 1]."""
         index = items["index"]
         return keras.ops.concatenate(
-            [self.item_embedding(index, training=training), self.item_bias(index, training=training)],
+            [
+                self.item_embedding(index, training=training),
+                self.item_bias(index, training=training),
+            ],
             axis=-1,
         )
 

@@ -21,7 +21,9 @@ class Head(keras.layers.Layer):
     concatenated vectors is just that), so scoring a whole catalogue computes each part once.
     """
 
-    def __init__(self, config: MultilayerPerceptron, users: EntityShape, items: EntityShape) -> None:
+    def __init__(
+        self, config: MultilayerPerceptron, users: EntityShape, items: EntityShape
+    ) -> None:
         super().__init__()
         size, l2, drop = config.embedding_size, config.l2, config.id_dropout
         first, *rest = config.hidden_units

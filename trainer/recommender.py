@@ -91,9 +91,7 @@ class Recommender(keras.Model):
         logits = keras.ops.concatenate([positive, negative], axis=1)
         return {
             "rating_loss": keras.ops.mean(keras.ops.square(error)),
-            "preference_loss": keras.ops.mean(
-                keras.ops.logsumexp(logits, axis=1) - positive[:, 0]
-            ),
+            "preference_loss": keras.ops.mean(keras.ops.logsumexp(logits, axis=1) - positive[:, 0]),
         }
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:

@@ -98,9 +98,7 @@ def fit(
     """
     dataset, steps = batches(train, users, items, config, seed, config.epochs)
     held_out, held_out_steps = batches(validation, users, items, config, seed, 1)
-    model.compile(
-        optimizer=keras.optimizers.Adam(config.learning_rate), steps_per_execution=steps
-    )
+    model.compile(optimizer=keras.optimizers.Adam(config.learning_rate), steps_per_execution=steps)
     callbacks: list[keras.callbacks.Callback] = [HeadwiseEarlyStopping(config.patience)]
     if log_dir:
         callbacks.append(keras.callbacks.TensorBoard(log_dir))

@@ -62,9 +62,7 @@ class Columns:
 
     def of(self, side: Side, *kinds: Kind) -> tuple[Feature, ...]:
         """The features of one side, of these kinds (all kinds when none is named)."""
-        return tuple(
-            f for f in self.features if f.side == side and (not kinds or f.kind in kinds)
-        )
+        return tuple(f for f in self.features if f.side == side and (not kinds or f.kind in kinds))
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready form, read back by `from_dict`."""

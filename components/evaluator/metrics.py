@@ -3,6 +3,9 @@
 A row brings its predictions along: `rating` (clipped to the scale) and `rank` (0 is the top;
 -1: this row's item is not ranked, because its rating is below the relevance threshold). All
 four are means over rows of some value, so one Beam combiner serves them.
+
+The class names must not be those of TFMA's own metrics: it looks there first, whatever module
+a config names.
 """
 
 from __future__ import annotations
@@ -111,7 +114,7 @@ def _gain(rank: float, k: int) -> float:
     return 1.0 / math.log2(rank + 2.0) if 0 <= rank < k else 0.0
 
 
-class RMSE(tfma.metrics.Metric):
+class RatingRMSE(tfma.metrics.Metric):
     """Root of the mean squared error of the rating; its error by the delta method."""
 
     def __init__(self, name: str = "rmse") -> None:
@@ -123,7 +126,7 @@ class RMSE(tfma.metrics.Metric):
         )
 
 
-class MAE(tfma.metrics.Metric):
+class RatingMAE(tfma.metrics.Metric):
     """Mean absolute error of the rating."""
 
     def __init__(self, name: str = "mae") -> None:
@@ -135,7 +138,7 @@ class MAE(tfma.metrics.Metric):
         )
 
 
-class HitRate(tfma.metrics.Metric):
+class CatalogueHitRate(tfma.metrics.Metric):
     """Share of relevant held-out rows whose item ranks among the first `k`."""
 
     def __init__(self, k: int, name: str) -> None:
@@ -148,7 +151,7 @@ class HitRate(tfma.metrics.Metric):
         )
 
 
-class NDCG(tfma.metrics.Metric):
+class CatalogueNDCG(tfma.metrics.Metric):
     """Normalised discounted cumulative gain at `k`, one relevant item per row.
 
     1 / log2(rank + 2) within the first `k`, else 0 (Järvelin and Kekäläinen 2002, with the
@@ -158,9 +161,7 @@ class NDCG(tfma.metrics.Metric):
     def __init__(self, k: int, name: str) -> None:
         super().__init__(
             metric_util.merge_per_key_computations(
-                _computations(
-                    lambda label, rating, rank: _ranked(rank, _gain(rank, k))
-                )
+                _computations(lambda label, rating, rank: _ranked(rank, _gain(rank, k)))
             ),
             name=name,
             k=k,

@@ -76,9 +76,7 @@ def _seen_positions(
 ) -> list[np.ndarray]:
     place = np.minimum(np.searchsorted(users, history_users), len(users) - 1)
     held_out_user = users[place] == history_users
-    position = order[
-        np.searchsorted(catalogue, history_items[held_out_user], sorter=order)
-    ]
+    position = order[np.searchsorted(catalogue, history_items[held_out_user], sorter=order)]
     return _groups(place[held_out_user], position, len(users))
 
 

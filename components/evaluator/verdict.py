@@ -24,9 +24,7 @@ def metrics_of(
     for key, outputs in result.slicing_metrics:
         if key == slice_key:
             metrics = outputs[""][""]
-            return {
-                name: float(value.get(_NUMBER, math.nan)) for name, value in metrics.items()
-            }
+            return {name: float(value.get(_NUMBER, math.nan)) for name, value in metrics.items()}
     return {}
 
 

@@ -70,9 +70,7 @@ class RatingsFiles(TextFile):
 
     @model_validator(mode="after")
     def _check_ratings(self) -> RatingsFiles:
-        self.require(
-            user=self.user, item=self.item, rating=self.rating, timestamp=self.timestamp
-        )
+        self.require(user=self.user, item=self.item, rating=self.rating, timestamp=self.timestamp)
         if not self.rating_range[0] < self.rating_range[1]:
             raise ValueError("rating_range: the smallest rating must be below the largest")
         return self

@@ -95,7 +95,9 @@ def _join(table: pa.Table, key: str, file: EntityFile) -> tuple[pa.Table, int]:
     ids = rows.ids(file.id)
     first = pc.index_in(ids, ids)
     rows.refuse_where(
-        pc.not_equal(first, pa.array(np.arange(len(ids)), pa.int32())), file.id, "stands there twice"
+        pc.not_equal(first, pa.array(np.arange(len(ids)), pa.int32())),
+        file.id,
+        "stands there twice",
     )
     found = pc.index_in(table[key], ids)
     for name, column in file.features.items():

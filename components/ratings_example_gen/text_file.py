@@ -147,9 +147,7 @@ def _parse(
         table = csv.read_csv(
             io.BytesIO(text),
             # One thread: only then does Arrow know the number of an invalid row.
-            read_options=csv.ReadOptions(
-                column_names=names, use_threads=False, block_size=1 << 26
-            ),
+            read_options=csv.ReadOptions(column_names=names, use_threads=False, block_size=1 << 26),
             parse_options=csv.ParseOptions(
                 delimiter=delimiter.decode(),
                 quote_char=file.quote_character or False,

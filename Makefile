@@ -1,0 +1,38 @@
+# Every command of this project. `make help` lists them.
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+CONFIG := pipeline/configs/movielens-100k.yaml
+
+.PHONY: help setup demo test test-fast lint format lock clean
+
+help:  ## Lists the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+setup:  ## Makes .venv from the lock that fits this machine (PYTHON=… chooses the interpreter)
+	@requirements/setup.sh
+
+demo: setup  ## Fetches MovieLens-100k and runs the whole pipeline on it
+	@$(BIN)/tfx-recommender data movielens-100k
+	@$(BIN)/tfx-recommender run $(CONFIG)
+
+test: setup  ## Runs all tests
+	@$(BIN)/python -m pytest
+
+test-fast: setup  ## Runs the unit and contract tests alone
+	@$(BIN)/python -m pytest -m "not slow"
+
+lint: setup  ## Checks style, types and the direction of imports
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@# mypy and import-linter need the folders as the one package they are installed as.
+	@rm -rf build/lint && mkdir -p build/lint/tfx_recommender && touch build/lint/tfx_recommender/__init__.py
+	@cp -r pipeline components trainer transform kubeflow build/lint/tfx_recommender/
+	@$(BIN)/mypy && PYTHONPATH=build/lint $(BIN)/lint-imports --no-logo
+
+format: setup  ## Formats the code
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+lock: setup  ## Resolves requirements/*.in anew (needs the network)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" requirements/lock.sh
+
+clean:  ## Removes .venv and caches; data, runs and served models stay
+	@rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

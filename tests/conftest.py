@@ -1,0 +1,114 @@
+"""Small data, written by the tests in every form the pipeline reads, and configs for them."""
+
+from __future__ import annotations
+
+import copy
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # what tft sets; model code imports keras 3
+
+USERS, ITEMS = 80, 50
+
+SMALL_CONFIG: dict[str, Any] = {
+    "name": "small",
+    "root": "root",
+    "serving_root": "serving",
+    "data": {
+        "ratings": {
+            "paths": ["ratings.csv"],
+            "columns": ["user_id", "item_id", "rating", "timestamp"],
+            "timestamp": "timestamp",
+            "rating_range": [1, 5],
+        },
+        "users": {
+            "path": "users.csv",
+            "columns": ["user_id", "age", "gender"],
+            "id": "user_id",
+            "features": {
+                "age": {"kind": "numeric", "min": 0, "max": 120},
+                "gender": {"kind": "category", "values": ["F", "M"]},
+            },
+        },
+        "items": {
+            "path": "items.csv",
+            "columns": ["item_id", "title", "genres"],
+            "id": "item_id",
+            "title": "title",
+            "features": {"genres": {"kind": "categories"}},
+        },
+    },
+    "split": {"strategy": "random", "seed": 1},
+    "models": {
+        "mf": {
+            "rating": {"embedding_size": 4},
+            "preference": {"embedding_size": 4, "l2": 0.001},
+            "training": {"epochs": 12, "batch_size": 128, "negatives": 32, "learning_rate": 0.02},
+        }
+    },
+    "evaluation": {
+        "slices": ["gender"],
+        "k": 5,
+        "gates": {
+            "rmse": {"max": 2, "min_improvement": 0},
+            "hit_rate": {"min": 0.01, "min_improvement": 0.0001},
+        },
+    },
+}
+
+
+def write_small_data(folder: Path, seed: int = 0) -> None:
+    """Ratings with biases, low-rank taste and noise; metadata; ids and titles beyond ASCII."""
+    rng = np.random.default_rng(seed)
+    taste, trait = rng.normal(size=(USERS, 3)), rng.normal(size=(ITEMS, 3))
+    popularity = rng.dirichlet(np.ones(ITEMS))
+    time = 0
+    with open(folder / "ratings.csv", "w", encoding="utf-8") as file:
+        file.write("user_id,item_id,rating,timestamp\n")
+        for user in range(USERS):
+            weight = popularity * np.exp(2 * taste[user] @ trait.T)
+            count = rng.integers(12, 30)
+            for item in rng.choice(ITEMS, count, replace=False, p=weight / weight.sum()):
+                time += int(rng.integers(1, 5))
+                score = 3.3 + 0.6 * taste[user] @ trait[item] + rng.normal() * 0.3
+                rating = int(np.clip(np.round(score), 1, 5))
+                file.write(f"u{user},ï{item},{rating},{time}\n")
+    with open(folder / "users.csv", "w", encoding="utf-8") as file:
+        file.write("user_id,age,gender\n")
+        for user in range(USERS):
+            age = "" if user % 9 == 0 else rng.integers(18, 70)
+            file.write(f"u{user},{age},{'FM'[user % 2]}\n")
+    with open(folder / "items.csv", "w", encoding="utf-8") as file:
+        file.write("item_id,title,genres\n")
+        for item in range(ITEMS):
+            genres = rng.choice(["war", "noir", "children's"], rng.integers(0, 3), replace=False)
+            file.write(f'ï{item},"Títle, {item}",{"|".join(genres)}\n')
+
+
+def write_config(folder: Path, **changes: Any) -> Path:
+    """SMALL_CONFIG with absolute paths into `folder`; `changes` replace top-level keys."""
+    values = copy.deepcopy(SMALL_CONFIG) | changes
+    for key in ("root", "serving_root"):
+        values[key] = str(folder / values[key])
+    data = values["data"]
+    data["ratings"]["paths"] = [str(folder / path) for path in data["ratings"]["paths"]]
+    for side in ("users", "items"):
+        if data.get(side):
+            data[side]["path"] = str(folder / data[side]["path"])
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(values, allow_unicode=True), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A folder with the small data and `config.yaml`."""
+    write_small_data(tmp_path)
+    write_config(tmp_path)
+    return tmp_path

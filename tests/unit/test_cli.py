@@ -1,0 +1,48 @@
+"""The command line answers at once, in one line, with the right exit code."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMAND = str(Path(sys.executable).with_name("tfx-recommender"))
+
+
+def call(*arguments: str) -> tuple[subprocess.CompletedProcess[str], float]:
+    """Runs the command; the second is its processor time, which a busy machine leaves alone."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([COMMAND, *arguments], capture_output=True, text=True, check=False)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return done, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "expected"),
+    [
+        (["--help"], 0, "rollback"),
+        (["run", "--help"], 0, "--rebase-baseline"),
+        (["run", "--wrong"], 2, "No such option"),
+        (["runn"], 2, "No such command"),
+        (["run"], 2, "Missing argument"),
+        (["run", "nowhere.yaml"], 2, "nowhere.yaml: cannot be read"),
+        (["run", "{config}", "--set", "sede=1"], 2, "did you mean 'seed'"),
+        (["rollback", "{config}"], 2, "no version before"),
+        (["recommend", "{config}", "--user", "u1"], 1, "nothing is served yet"),
+    ],
+)
+def test_help_and_mistakes_are_answered_in_under_a_second_without_tensorflow(
+    small: Path, arguments: list[str], code: int, expected: str
+) -> None:
+    arguments = [argument.format(config=small / "config.yaml") for argument in arguments]
+    done, seconds = call(*arguments)
+    assert done.returncode == code
+    output = done.stdout if code == 0 else done.stderr
+    assert expected in output
+    assert "Traceback" not in done.stderr
+    if code:
+        assert done.stderr.count("\n") == 1
+    assert seconds < 1.0

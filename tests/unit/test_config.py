@@ -1,0 +1,97 @@
+"""The config: every mistake is one line that names file, line or override, key and remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tfx_recommender.components.errors import ConfigError
+from tfx_recommender.pipeline import config
+
+SHIPPED = sorted(Path(config.__file__).parent.joinpath("configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_configs_are_valid(path: Path) -> None:
+    loaded = config.load(str(path))
+    assert loaded.name == path.stem
+    assert loaded.models.chosen()
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("models.mf.rating.embeding_size=3", "did you mean 'embedding_size'"),
+        ("split.strategy=foo", "'leave_last_out', 'time', 'random'"),
+        ("evaluation.gates.rmse.max=-1", "greater than 0"),
+        ("evaluation.gates.rmse.max=4.5", "this gate stops nothing"),
+        ("evaluation.gates.hit_rate.min=1", "less than 1"),
+        ("evaluation.gates.hit_rate.min_improvement=0", "would beat itself"),
+        ("evaluation.gates.hit_rate.min_improvement=-0.1", "greater than or equal to 0"),
+        ("evaluation.relevance_threshold=6", "above every rating"),
+        ("evaluation.slices=[zodiac]", "known: gender, genres"),
+        ("models={}", "name at least one of mf, mlp, hybrid"),
+        ("models.mf.training.epochs=many", "valid integer"),
+        ("data.ratings.rating_range=[5, 1]", "must be below the largest"),
+        ("data.ratings.user=userId", "no column 'userId'"),
+        ("data.ratings.encoding=utf-9", "Python knows no"),
+        ("data.ratings.timestamp=null", "choose random or name the column"),
+        ("data.users.features.age.values=[a]", "min and max instead"),
+        ("name=Not_For_Kubeflow", "pattern"),
+        ("serving_root=s3://bucket/x", "is a URL"),
+        ("name", "write it as key.path=value"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_override(
+    small: Path, override: str, expected: str
+) -> None:
+    overrides = [override]
+    if override == "data.ratings.timestamp=null":
+        overrides.insert(0, "split={strategy: leave_last_out}")
+    with pytest.raises(ConfigError) as error:
+        config.load(str(small / "config.yaml"), overrides)
+    assert expected in str(error.value)
+    assert "\n" not in str(error.value)
+    assert override.partition("=")[0].split(".")[-1] in str(error.value)
+
+
+def test_an_unknown_key_in_the_file_is_named_with_its_line(small: Path) -> None:
+    path = small / "config.yaml"
+    path.write_text(path.read_text().replace("seed: 1", "sead: 1"))
+    line = next(n for n, text in enumerate(path.read_text().splitlines(), 1) if "sead" in text)
+    with pytest.raises(ConfigError, match=rf"config.yaml:{line}: split.sead: unknown key"):
+        config.load(str(path))
+
+
+def test_a_repeated_key_is_refused(small: Path) -> None:
+    path = small / "config.yaml"
+    path.write_text(path.read_text() + "name: twice\n")
+    with pytest.raises(ConfigError, match="name stands there twice"):
+        config.load(str(path))
+
+
+@pytest.mark.parametrize("text", ["", "a: [", "- a list\n"])
+def test_what_is_no_config_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"config\.yaml"):
+        config.load(str(path))
+
+
+def test_overrides_replace_what_the_file_says(small: Path) -> None:
+    loaded = config.load(str(small / "config.yaml"), ["seed=7", "models.mf.training.epochs=2"])
+    assert loaded.seed == 7
+    assert loaded.models.mf is not None
+    assert loaded.models.mf.training.epochs == 2
+    with pytest.raises(Exception, match="frozen"):
+        loaded.seed = 8  # type: ignore[misc]
+
+
+def test_every_setting_is_documented() -> None:
+    """Each field of each config class is followed by its doc, so that README can be short."""
+    schema = config.Config.model_json_schema()
+    assert yaml.safe_dump(schema)  # plain data throughout
+    for part in [schema, *schema["$defs"].values()]:
+        assert part.get("description"), part.get("title")

@@ -1,0 +1,108 @@
+"""D6, D7 and what makes two models comparable: how rows are assigned to splits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
+from tfx_recommender.components.errors import BadDataError
+from tfx_recommender.components.ratings_example_gen import splitting
+from tfx_recommender.components.ratings_example_gen.config import Split
+
+LEAVE_LAST_OUT = {"strategy": "leave_last_out"}
+RANDOM = {"strategy": "random", "seed": 3, "validation": 0.2, "test": 0.2}
+TIME = {
+    "strategy": "time",
+    "validation_from": "1970-01-01T00:05:00",
+    "test_from": "1970-01-01T00:08:20",
+}
+
+
+def table(rows: list[tuple[str, str, int]]) -> pa.Table:
+    users, items, times = zip(*rows, strict=True)
+    return pa.table({"user_id": users, "item_id": items, "timestamp": pa.array(times, pa.int64())})
+
+
+def place_of(rows: list[tuple[str, str, int]], split: dict[str, Any]) -> dict[Any, str]:
+    assignment = splitting.assign(table(rows), TypeAdapter(Split).validate_python(split))
+    return {rows[row][:2]: name for name, members in assignment.rows.items() for row in members}
+
+
+def random_rows(count: int = 600) -> list[tuple[str, str, int]]:
+    rng = np.random.default_rng(0)
+    pairs = rng.choice(30 * 60, count, replace=False)
+    return [(f"u{p // 60}", f"i{p % 60}", int(rng.integers(1000))) for p in pairs]
+
+
+@pytest.mark.parametrize("split", [LEAVE_LAST_OUT, RANDOM, TIME], ids=lambda s: s["strategy"])
+def test_every_row_is_in_one_split_and_none_is_empty(split: dict[str, Any]) -> None:
+    rows = random_rows()
+    places = place_of(rows, split)
+    assert len(places) == len(rows)
+    assert set(places.values()) == {"train", "validation", "test"}
+
+
+@pytest.mark.parametrize("split", [LEAVE_LAST_OUT, RANDOM, TIME], ids=lambda s: s["strategy"])
+def test_later_data_never_move_a_training_row_into_test(split: dict[str, Any]) -> None:
+    rows = random_rows()
+    before = place_of(rows, split)
+    later = [(f"u{n % 40}", f"new{n}", 2000 + n) for n in range(100)]
+    after = place_of(rows + later, split)
+    trained = [pair for pair, name in before.items() if name == "train"]
+    assert not [pair for pair in trained if after[pair] == "test"]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.sets(st.tuples(st.integers(0, 5), st.integers(0, 12)), min_size=8),
+    st.randoms(use_true_random=False),
+)
+def test_leave_last_out_equals_a_plain_implementation(pairs: set[Any], random: Any) -> None:
+    rows = [(f"u{user}", f"{item}", random.randrange(4)) for user, item in pairs]
+    expected = {}
+    for user in {row[0] for row in rows}:
+        mine = sorted((r for r in rows if r[0] == user), key=lambda r: (r[2], len(r[1]), r[1]))
+        names = ["train"] * len(mine)
+        if len(mine) > 2:
+            names[-2:] = ["validation", "test"]
+        expected |= {row[:2]: name for row, name in zip(mine, names, strict=True)}
+    if "test" not in expected.values():
+        with pytest.raises(BadDataError, match="split is empty"):
+            place_of(rows, LEAVE_LAST_OUT)
+    else:
+        assert place_of(rows, LEAVE_LAST_OUT) == expected
+
+
+def test_users_with_too_few_ratings_stay_in_train_and_are_counted() -> None:
+    rows = [("a", f"i{n}", n) for n in range(3)] + [("b", "i0", 0), ("b", "i1", 9)]
+    split = TypeAdapter(Split).validate_python(LEAVE_LAST_OUT)
+    assignment = splitting.assign(table(rows), split)
+    assert assignment.users_too_few == 1
+    assert {3, 4} <= set(assignment.rows["train"].tolist())
+
+
+def test_random_shares_are_close_and_depend_on_the_seed() -> None:
+    rows = [(f"u{n}", f"i{n % 7}", 0) for n in range(20_000)]
+    places = place_of(rows, RANDOM)
+    test = {pair for pair, name in places.items() if name == "test"}
+    assert len(test) / len(rows) == pytest.approx(0.2, abs=0.015)
+    other = place_of(rows, RANDOM | {"seed": 4})
+    assert test != {pair for pair, name in other.items() if name == "test"}
+
+
+@pytest.mark.parametrize(
+    ("split", "expected"),
+    [
+        (LEAVE_LAST_OUT, "the validation split is empty"),
+        (TIME | {"test_from": "1980-01-01", "validation_from": "1979-01-01"}, "split is empty"),
+    ],
+)
+def test_d7_an_empty_split_is_refused(split: dict[str, Any], expected: str) -> None:
+    with pytest.raises(BadDataError, match=expected):
+        place_of([("a", "x", 1), ("b", "y", 2)], split)
