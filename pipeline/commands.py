@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import tempfile
 from typing import Any
 
 from rich.console import Console
@@ -18,12 +20,12 @@ def run(config: Config, verbose: bool, rebase_baseline: bool) -> None:
     """Runs the whole pipeline, prints the result table and writes `summary.json`."""
     pipeline_root.require_writable("serving_root", config.serving_directory)
     with pipeline_root.exclusive(config.root):
-        log = None if verbose else os.path.join(config.root, pipeline_root.LOG_FILE)
-        with chatter_to(log) as console:
+        with chatter_to(_log(config.root, verbose)) as console:
             summary = _run_locked(config, Progress(console), rebase_baseline)
     from tfx_recommender.pipeline import outcome
 
-    outcome.show(config, summary, Console())
+    # Without a terminal rich would fold everything to 80 columns.
+    outcome.show(config, summary, Console(width=None if sys.stdout.isatty() else 120))
 
 
 def _run_locked(config: Config, progress: Progress, rebase_baseline: bool) -> dict[str, Any]:
@@ -69,16 +71,29 @@ def _require_same_split(config: Config, served: served_models.ServedModel) -> No
 
 
 def validate(config: Config, verbose: bool) -> None:
-    """Checks the config and the data, trains nothing, writes nothing."""
-    with chatter_to(None if verbose else os.devnull) as console:
+    """Checks the config and the data as a run would, in a folder of its own; trains nothing."""
+    with tempfile.TemporaryDirectory() as root, chatter_to(_log(root, verbose)) as console:
         progress = Progress(console)
         with progress.step("reading the data"):
-            from tfx_recommender.components.ratings_example_gen import component
+            from tfx_recommender.components.ratings_example_gen import dataset
 
-            counts = component.check(config.data, config.split, config.relevance_threshold)
-    out = Console()
-    for name, count in counts.items():
-        out.print(f"{name.replace('_', ' '):<28}{count:>12}", highlight=False)
+            # Mistakes in the files are told before TFX is imported.
+            rows = dataset.read(config.data, config.split, config.relevance_threshold)
+        with progress.step("starting TensorFlow and TFX"):
+            from tfx_recommender.pipeline import dag, local_runner
+        local_runner.run(
+            dag.create_pipeline(config, pipeline_root=pipeline_root.artifact_root(root)),
+            local_runner.Store(pipeline_root.store_path(root)),
+            progress,
+            local_runner.Run(local_runner.new_run_id()),
+            until="DataGate",
+        )
+    for name, count in rows.counts().items():
+        Console().print(f"{name.replace('_', ' '):<28}{count:>12}", highlight=False)
+
+
+def _log(root: str, verbose: bool) -> str | None:
+    return None if verbose else os.path.join(root, pipeline_root.LOG_FILE)
 
 
 def rollback(config: Config, to: int | None) -> None:

@@ -62,9 +62,7 @@ class Models(_Frozen):
         if not isinstance(value, dict):
             return value
         return {
-            name: {"rating": {}, "preference": {}} | (model or {})
-            if name in ARCHITECTURES and isinstance(model or {}, dict)
-            else model
+            name: {"rating": {}, "preference": {}} | model if isinstance(model, dict) else model
             for name, model in value.items()
         }
 
@@ -274,9 +272,7 @@ def _repeated_keys(node: yaml.Node) -> Iterator[tuple[yaml.Node, str]]:
             yield from _repeated_keys(value)
 
 
-def _explain(
-    error: ValidationError, path: str, root: yaml.Node, overrides: tuple[str, ...]
-) -> str:
+def _explain(error: ValidationError, path: str, root: yaml.Node, overrides: tuple[str, ...]) -> str:
     """The first problem in one line, and how many more there are."""
     problems = error.errors()
     problem = problems[0]

@@ -82,7 +82,9 @@ class Store:
         return execution.last_known_state == metadata_store_pb2.Execution.CACHED
 
 
-def run(pipeline: Pipeline, store: Store, progress: Progress, record: Run) -> None:
+def run(
+    pipeline: Pipeline, store: Store, progress: Progress, record: Run, until: str | None = None
+) -> None:
     """Runs all nodes in topological order, as TFX's LocalDagRunner (1.21) does.
 
     TFX's own runner neither tells which node runs nor which came from the cache.
@@ -92,6 +94,7 @@ def run(pipeline: Pipeline, store: Store, progress: Progress, record: Run) -> No
       store: the metadata store.
       progress: told before and after each node.
       record: filled in as the run goes, so that it tells the truth after a failure too.
+      until: the last node to run; None: all.
 
     Raises:
       Exception: whatever a node raised; nothing after that node was started.
@@ -123,6 +126,8 @@ def run(pipeline: Pipeline, store: Store, progress: Progress, record: Run) -> No
         if cached:
             record.cached_nodes.append(node_id)
         progress.done(label, record.node_seconds[node_id], "cached" if cached else "")
+        if node_id == until:
+            return
 
 
 def new_run_id() -> str:

@@ -50,15 +50,9 @@ def require_writable(key: str, folder: str) -> None:
         existing = os.path.dirname(existing)
     if not os.path.isdir(existing):
         raise ConfigError(f"{key}: {existing} is not a folder; choose another one")
-    probe = os.path.join(existing, f".probe-{secrets.token_hex(4)}")
-    try:
-        with open(probe, "w", encoding="utf-8"):
-            pass
-        os.unlink(probe)
-    except OSError as error:
-        raise ConfigError(
-            f"{key}: {existing} cannot be written ({error.strerror}); choose another folder"
-        ) from None
+    # No file is made to find out: that would change the folder, which is part of a cache key.
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ConfigError(f"{key}: {existing} cannot be written; choose another folder")
 
 
 def store_path(root: str) -> str:

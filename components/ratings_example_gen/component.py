@@ -14,10 +14,9 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import io_utils
 from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
-from tfx_recommender.components.errors import BadDataError
-from tfx_recommender.components.ratings_example_gen import ratings_table, schema, splitting
+from tfx_recommender.components.ratings_example_gen import dataset, schema
 from tfx_recommender.components.ratings_example_gen.config import Data, Split
-from tfx_recommender.transform.features import ITEM_ID, RATING, SPLITS, TEST, TRAIN, USER_ID
+from tfx_recommender.transform.features import SPLITS
 
 DATASET_PROPERTY = "dataset"
 
@@ -46,45 +45,15 @@ def RatingsExampleGen(  # noqa: N802 - TFX names a component like a class
       BadDataError: anything in the files is not as the config says.
     """
     source = Data.model_validate_json(data)
-    ratings, assignment = _read_and_split(
-        source, TypeAdapter(Split).validate_json(split), relevance_threshold
-    )
+    rows = dataset.read(source, TypeAdapter(Split).validate_json(split), relevance_threshold)
     examples.set_string_custom_property("payload_format", "FORMAT_TF_EXAMPLE")
     examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
     for name in SPLITS:
-        rows = ratings.table.take(pa.array(assignment.rows[name]))
-        _write_examples(rows, artifact_utils.get_split_uri([examples], name))
-    counts = json.dumps(_counts(ratings, assignment))
-    examples.set_string_custom_property(DATASET_PROPERTY, counts)
+        _write_examples(rows.split(name), artifact_utils.get_split_uri([examples], name))
+    examples.set_string_custom_property(DATASET_PROPERTY, json.dumps(rows.counts()))
     io_utils.write_pbtxt_file(
         os.path.join(schema_artifact.uri, "schema.pbtxt"), schema.schema_of(source.columns())
     )
-
-
-def check(data: Data, split: Split, relevance_threshold: float) -> dict[str, int]:
-    """Reads, checks and splits without writing anything.
-
-    Returns:
-      What the `dataset` property of the examples would say.
-
-    Raises:
-      BadDataError: anything in the files is not as the config says.
-    """
-    return _counts(*_read_and_split(data, split, relevance_threshold))
-
-
-def _read_and_split(
-    data: Data, split: Split, relevance_threshold: float
-) -> tuple[ratings_table.Ratings, splitting.Assignment]:
-    ratings = ratings_table.read(data)
-    assignment = splitting.assign(ratings.table, split)
-    held_out = ratings.table[RATING].take(pa.array(assignment.rows[TEST]))
-    if not pc.any(pc.greater_equal(held_out, relevance_threshold)).as_py():
-        raise BadDataError(
-            "no rating of the test split reaches evaluation.relevance_threshold"
-            f" {relevance_threshold:g}; lower it or bring more data"
-        )
-    return ratings, assignment
 
 
 def _write_examples(rows: pa.Table, directory: str) -> None:
@@ -114,23 +83,3 @@ def _as_list(column: pa.Array) -> pa.Array:
     # A null offset makes a null list: tf.Example then lacks the feature, as it should.
     missing = np.append(lengths == 0, False)
     return pa.ListArray.from_arrays(pa.array(offsets, mask=missing), values)
-
-
-def _counts(ratings: ratings_table.Ratings, assignment: splitting.Assignment) -> dict[str, int]:
-    table = ratings.table
-    return {
-        "users": pc.count_distinct(table[USER_ID]).as_py(),
-        "items": pc.count_distinct(table[ITEM_ID]).as_py(),
-        "ratings": len(table),
-        **{name: len(rows) for name, rows in assignment.rows.items()},
-        "repeated_ratings_dropped": ratings.repeated,
-        "users_too_few_to_hold_out": assignment.users_too_few,
-        "users_without_metadata": ratings.users_without_metadata,
-        "items_without_metadata": ratings.items_without_metadata,
-        "train_users": _distinct(table, assignment, USER_ID),
-        "train_items": _distinct(table, assignment, ITEM_ID),
-    }
-
-
-def _distinct(table: pa.Table, assignment: splitting.Assignment, name: str) -> int:
-    return pc.count_distinct(table[name].take(pa.array(assignment.rows[TRAIN]))).as_py()

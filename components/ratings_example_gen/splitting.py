@@ -13,7 +13,6 @@ import datetime
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import tensorflow as tf
 
 from tfx_recommender.components.errors import BadDataError
 from tfx_recommender.components.ratings_example_gen.config import (
@@ -110,6 +109,8 @@ def _time_cut(table: pa.Table, split: TimeCut) -> np.ndarray:
 
 
 def _random(table: pa.Table, split: Random) -> np.ndarray:
+    import tensorflow as tf  # for this alone, and it takes seconds
+
     # Ids hold no line break, so no two pairs are joined to the same text.
     pairs = pc.binary_join_element_wise(table[USER_ID], table[ITEM_ID], "\n")
     buckets = 1 << 30

@@ -11,6 +11,7 @@ import pytest
 from tfx_recommender.components.errors import UserError
 from tfx_recommender.pipeline import datasets
 
+
 def flags(*genres: str) -> str:
     return "|".join(str(int(genre in genres)) for genre in datasets._GENRES)
 

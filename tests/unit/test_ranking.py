@@ -7,16 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tfx.components  # noqa: F401 - must be imported before TFMA on older glibc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import tfx.components  # noqa: F401 - must be imported before TFMA on older glibc
 from tfx_recommender.components.evaluator import metrics, ranking
 
 
-def brute_force(
-    scores: np.ndarray, user: int, item: int, seen: set[tuple[int, int]]
-) -> int:
+def brute_force(scores: np.ndarray, user: int, item: int, seen: set[tuple[int, int]]) -> int:
     """How many unseen items score at least as much as this one, itself aside."""
     return sum(
         scores[user, other] >= scores[user, item]

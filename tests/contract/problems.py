@@ -1,0 +1,87 @@
+"""A tiny recommendation problem in memory, for tests that need no file and no TFX."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfx_recommender.trainer import run_fn
+from tfx_recommender.trainer.entities import Entities, EntityShape
+from tfx_recommender.trainer.input_data import Catalogue
+from tfx_recommender.trainer.recommender import Recommender
+from tfx_recommender.trainer.training import Interactions
+from tfx_recommender.transform.features import Columns, Feature
+
+USERS, ITEMS = 30, 20
+COLUMNS = Columns(
+    1.0,
+    5.0,
+    False,
+    (
+        Feature("age", "numeric", "user"),
+        Feature("gender", "category", "user"),
+        Feature("genres", "categories", "item"),
+    ),
+)
+
+
+def catalogue() -> Catalogue:
+    """30 users with age and gender, 20 items with up to three genres."""
+    rng = np.random.default_rng(0)
+    users = Entities(
+        raw_ids=np.array([f"u{n}".encode() for n in range(USERS)], object),
+        index=np.arange(USERS + 1),
+        numeric=np.append(rng.normal(size=(USERS, 1)), [[0.0]], axis=0).astype(np.float32),
+        categories={"gender": np.append(rng.integers(0, 2, (USERS, 1)), [[-1]], axis=0)},
+    )
+    items = Entities(
+        raw_ids=np.array([f"ï{n}".encode() for n in range(ITEMS)], object),
+        index=np.arange(ITEMS + 1),
+        numeric=np.zeros((ITEMS + 1, 0), np.float32),
+        categories={"genres": np.append(rng.integers(-1, 4, (ITEMS, 3)), [[-1] * 3], axis=0)},
+    )
+    return Catalogue(
+        users,
+        items,
+        EntityShape(USERS + 1, USERS, 1, {"gender": 3}),
+        EntityShape(ITEMS + 1, ITEMS, 0, {"genres": 5}),
+    )
+
+
+def interactions(count: int = 200) -> Interactions:
+    """Distinct pairs, few items in most of them; ratings of biases and a taste of rank two."""
+    rng = np.random.default_rng(1)
+    popularity = np.tile(1.0 / np.arange(1, ITEMS + 1) ** 2, USERS)
+    pairs = rng.choice(USERS * ITEMS, count, replace=False, p=popularity / popularity.sum())
+    user, item = pairs // ITEMS, pairs % ITEMS
+    taste, trait = rng.normal(size=(USERS, 2)), rng.normal(size=(ITEMS, 2))
+    rating = 3 + np.sum(taste[user] * trait[item], axis=1) / 2 + rng.normal(size=ITEMS)[item] / 2
+    return Interactions(user, item, np.clip(rating, 1, 5).astype(np.float32))
+
+
+def fresh(architecture: str, rows: Interactions, **heads: Any) -> Recommender:
+    """An untrained model of one architecture, the same at every call."""
+    keras.utils.set_random_seed(7)
+    config = {"architecture": architecture, "rating": heads, "preference": heads}
+    return run_fn.build(config, catalogue(), rows, COLUMNS)
+
+
+def batch(rows: Interactions, chosen: np.ndarray) -> dict[str, Any]:
+    """A batch as `training.batches` makes it, every item as a negative."""
+    known = catalogue()
+
+    def gather(table: Any, positions: np.ndarray) -> dict[str, Any]:
+        return {
+            "index": table["index"][positions],
+            "numeric": table["numeric"][positions],
+            "categories": {k: v[positions] for k, v in table["categories"].items()},
+        }
+
+    return {
+        "user": gather(known.users.table(), rows.user[chosen]),
+        "item": gather(known.items.table(), rows.item[chosen]),
+        "negative": gather(known.items.table(), np.arange(ITEMS)),
+        "rating": rows.rating[chosen],
+    }

@@ -1,0 +1,134 @@
+"""The signatures that other tools rely on, and what they answer (S1, D5, D10, M6)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.contract import problems
+from tfx_recommender.trainer import baseline, export
+
+HELD_OUT = (
+    np.array([b"u0", b"stranger"], object),
+    np.array(["ï1".encode(), "ï2".encode()], object),
+)
+
+
+@pytest.fixture(scope="module", params=["mf", "mlp", "hybrid", "baseline"])
+def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """An exported model, loaded by plain TensorFlow, and the model it was made from."""
+    rows, known = problems.interactions(), problems.catalogue()
+    if request.param == "baseline":
+        model = baseline.bias_and_popularity(rows, problems.USERS, problems.ITEMS, (1.0, 5.0))
+    else:
+        model = problems.fresh(request.param, rows)
+        model(problems.batch(rows, np.arange(8)))
+    rated = (
+        np.append(known.users.raw_ids[rows.user], HELD_OUT[0]),
+        np.append(known.items.raw_ids[rows.item], HELD_OUT[1]),
+    )
+    path = str(tmp_path_factory.mktemp(request.param) / "model")
+    export.export(path, model, known, problems.COLUMNS, None, rows, rated, {"a": 1})
+    return tf.saved_model.load(path).signatures, model, rated, path
+
+
+def ask(served: Any, name: str, **inputs: Any) -> dict[str, np.ndarray]:
+    tensors = {
+        key: tf.constant(value, tf.int32 if key == "k" else tf.string)
+        for key, value in inputs.items()
+    }
+    return {key: value.numpy() for key, value in served[0][name](**tensors).items()}
+
+
+def recommend(served: Any, users: list[Any], k: int, liked: Any = None) -> dict[str, np.ndarray]:
+    liked = np.zeros((len(users), 0), object) if liked is None else liked
+    return ask(served, "recommend", user_id=users, k=k, liked_item_ids=liked)
+
+
+def test_score_equals_the_model_and_stays_within_the_scale(served: Any) -> None:
+    rows = problems.interactions()
+    one = problems.batch(rows, np.arange(50))
+    known = problems.catalogue()
+    expected = served[1].rate(one["user"], one["item"]).numpy()
+    found = ask(
+        served,
+        "score",
+        user_id=known.users.raw_ids[rows.user[:50]],
+        item_id=known.items.raw_ids[rows.item[:50]],
+    )["rating"]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert found.min() >= 1
+    assert found.max() <= 5
+
+
+def test_recommend_is_best_first_and_hides_every_known_rating(served: Any) -> None:
+    users, items = served[2]
+    answer = recommend(served, ["u0", "u1"], 20)
+    for row, user in enumerate((b"u0", b"u1")):
+        named = [item for item in answer["item_id"][row] if item]
+        assert not set(named) & set(items[users == user])
+        assert len(set(named)) == len(named) == problems.ITEMS - len(set(items[users == user]))
+        scores = answer["score"][row]
+        assert (np.diff(scores[: len(named)]) <= 0).all()
+        assert np.isneginf(scores[len(named) :]).all()
+
+
+def test_recommend_ranks_as_preference_scores(served: Any) -> None:
+    everything = problems.catalogue().items.raw_ids
+    scores = ask(served, "preference", user_id=["u3"], item_id=everything)["preference"][0]
+    users, items = served[2]
+    allowed = ~np.isin(everything, items[users == b"u3"])
+    answer = recommend(served, ["u3"], 5)
+    np.testing.assert_allclose(
+        answer["score"][0], np.sort(scores[allowed])[::-1][:5], rtol=1e-4, atol=1e-5
+    )
+
+
+def test_k_beyond_the_catalogue_is_padded(served: Any) -> None:
+    answer = recommend(served, ["u0"], problems.ITEMS + 7)
+    assert answer["item_id"].shape == answer["score"].shape == (1, problems.ITEMS + 7)
+    assert (answer["item_id"][0, -7:] == b"").all()
+    assert np.isneginf(answer["score"][0, -7:]).all()
+
+
+def test_d10_unknown_ids_score_finite_and_within_the_scale(served: Any) -> None:
+    found = ask(served, "score", user_id=["new", "u0", "new"], item_id=["ï0", "new", "new"])
+    assert np.isfinite(found["rating"]).all()
+    assert (found["rating"] >= 1).all()
+    assert (found["rating"] <= 5).all()
+    answer = recommend(served, ["new"], 3)
+    assert np.isfinite(answer["score"]).all()
+    assert len(set(answer["item_id"][0])) == 3
+
+
+def test_known_ratings_of_a_user_without_training_rows_are_hidden_too(served: Any) -> None:
+    named = recommend(served, ["stranger"], problems.ITEMS)["item_id"][0]
+    assert "ï2".encode() not in named
+    assert "ï1".encode() in named
+
+
+def test_liked_items_are_hidden_and_padding_is_ignored(served: Any) -> None:
+    liked = np.array([["ï4", "ï7", ""], ["", "", ""]], object)
+    answer = recommend(served, ["new", "new"], problems.ITEMS, liked)
+    assert not {"ï4".encode(), "ï7".encode()} & set(answer["item_id"][0])
+    plain = recommend(served, ["new"], problems.ITEMS)
+    np.testing.assert_array_equal(answer["item_id"][1], plain["item_id"][0])
+    assert np.isfinite(answer["score"][0][: problems.ITEMS - 2]).all()
+
+
+def test_serving_default_answers_serialized_examples(served: Any) -> None:
+    if served[1].rating_head.__class__.__module__.endswith("baseline"):
+        example = tf.train.Example()
+        example.features.feature["user_id"].bytes_list.value.append(b"u0")
+        example.features.feature["item_id"].bytes_list.value.append("ï0".encode())
+        found = ask(served, "serving_default", examples=[example.SerializeToString()])
+        scored = ask(served, "score", user_id=["u0"], item_id=["ï0"])
+        np.testing.assert_allclose(found["rating"], scored["rating"])
+
+
+def test_the_model_card_stands_beside_the_model(served: Any) -> None:
+    assert '"a": 1' in Path(served[3], export.MODEL_CARD).read_text()

@@ -1,0 +1,234 @@
+"""M1-M3, S7: real Evaluator, ModelSelector and Pusher on models that are crafted to fail."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.conftest import write_config, write_small_data
+from tests.pipeline.test_story import tree
+from tfx_recommender.components import served_models
+
+pytestmark = pytest.mark.slow
+
+
+class Gate:
+    """Ingestion, ServedBaseline, Evaluator, ModelSelector and Pusher around a given model."""
+
+    def __init__(self, folder: Path) -> None:
+        from tfx_recommender.components.ratings_example_gen import dataset
+        from tfx_recommender.pipeline import config, dag, local_runner
+
+        self.folder = folder
+        self.config = config.load(str(write_config(folder)))
+        self.serving = self.config.serving_directory
+        self.store = local_runner.Store(str(folder / "metadata.sqlite"))
+        self.dag = dag
+        data = dataset.read(
+            self.config.data, self.config.split, self.config.relevance_threshold
+        )
+        self.rows = {name: data.split(name) for name in ("train", "validation", "test")}
+        self.models = 0
+
+    def export(
+        self,
+        rating_offset: float = 0.0,
+        popularity_noise: float = 0.0,
+        shuffled: bool = False,
+        nan: str = "",
+    ) -> str:
+        """A model of biases and popularity, made worse as asked; returns its folder."""
+        from tfx_recommender.components import served_baseline
+        from tfx_recommender.trainer import baseline, export, input_data
+        from tfx_recommender.trainer.training import Interactions
+
+        train = self.rows["train"]
+        user_ids, item_ids = (
+            np.array([name.encode() for name in train[key].to_pylist()], object)
+            for key in ("user_id", "item_id")
+        )
+        rng = np.random.default_rng(0)
+        rating = train["rating"].to_numpy()
+        if shuffled:
+            rating, item_ids = rng.permutation(rating), rng.permutation(item_ids)
+        users = served_baseline._entities(user_ids)
+        items = served_baseline._entities(item_ids)
+        fitted = Interactions(
+            input_data.positions(user_ids, users), input_data.positions(item_ids, items), rating
+        )
+        model = baseline.bias_and_popularity(fitted, len(users), len(items), (1.0, 5.0))
+        model.rating_mean += rating_offset
+        noise = rng.permutation(len(items) + 1)[:, None] * popularity_noise
+        table = model.preference_head.item_bias
+        table.assign(table + noise.astype(np.float32))
+        if nan == "preference":
+            table.assign(np.where(np.arange(len(items) + 1)[:, None] == 3, np.nan, table))
+        if nan == "rating":
+            model.rating_mean = float("nan")
+        self.models += 1
+        path = self.folder / "models" / str(self.models)
+        export.export(
+            str(path / "Format-Serving"),
+            model,
+            input_data.Catalogue(
+                users, items, served_baseline._shape(users), served_baseline._shape(items)
+            ),
+            self.config.data.columns(),
+            None,
+            fitted,
+            (user_ids, item_ids),
+            {"architecture": "mf"},
+        )
+        return str(path)
+
+    def judge(self, candidate: str, slices: tuple[str, ...] = ("gender",)) -> dict[str, Any]:
+        """Runs the candidate through the real nodes; returns ModelSelector's verdict on it."""
+        from tfx.dsl.components.common.importer import Importer
+        from tfx.orchestration.pipeline import Pipeline
+        from tfx.types import standard_artifacts
+
+        from rich.console import Console
+        from tfx_recommender.components.evaluator.component import Evaluator
+        from tfx_recommender.components.model_selector import ModelSelector
+        from tfx_recommender.pipeline import local_runner, quality_gate
+        from tfx_recommender.pipeline.screen import Progress
+
+        served = served_models.served(self.serving)
+        world = self.dag.World(
+            served_digest=served.digest if served else "",
+            destination_state=served_models.state(self.serving),
+        )
+        whole = {node.id: node for node in self.dag.create_pipeline(self.config, world).components}
+        examples, baseline = whole["RatingsExampleGen"], whole["ServedBaseline"]
+        baseline._upstream_nodes.clear()
+        baseline.add_upstream_node(examples)
+        model = Importer(source_uri=candidate, artifact_type=standard_artifacts.Model)
+        evaluation = self.config.evaluation.model_copy(update={"slices": slices})
+        judged = self.config.model_copy(update={"evaluation": evaluation})
+        evaluator = Evaluator(
+            examples=examples.outputs["examples"],
+            model=model.outputs["result"],
+            baseline=baseline.outputs["model"],
+            eval_config=quality_gate.eval_config(judged),
+            relevance_threshold=1.0,
+        ).with_id("Evaluator-mf")
+        selector = ModelSelector(
+            {
+                "model_mf": model.outputs["result"],
+                "blessing_mf": evaluator.outputs["blessing"],
+                "evaluation_mf": evaluator.outputs["evaluation"],
+            },
+            metric="hit_rate_at_5",
+            lower_is_better=False,
+            served_digest=world.served_digest,
+            withdrawn=(),
+        )
+        from tfx_recommender.components.pusher import Pusher
+
+        pusher = Pusher(
+            model=selector.outputs["champion"],
+            blessing=selector.outputs["blessing"],
+            serving_directory=self.serving,
+            destination_state=world.destination_state,
+            record="{}",
+        )
+        nodes = [examples, baseline, model.with_id("Candidate"), evaluator, selector, pusher]
+        record = local_runner.Run(local_runner.new_run_id())
+        local_runner.run(
+            Pipeline(
+                "gate",
+                str(self.folder / "root"),
+                components=nodes,
+                enable_cache=True,
+                beam_pipeline_args=self.dag.BEAM_ARGUMENTS,
+            ),
+            self.store,
+            Progress(Console(quiet=True)),
+            record,
+        )
+        outputs = self.store.outputs(record.executions["ModelSelector"])
+        return json.loads(outputs["blessing"].custom_properties["verdicts"].string_value)["mf"]
+
+
+@pytest.fixture(scope="module")
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
+    folder = tmp_path_factory.mktemp("gate")
+    write_small_data(folder)
+    gate = Gate(folder)
+    # Served is a model that can be beaten and missed, a little, in either way.
+    served = gate.export(rating_offset=0.1, popularity_noise=0.2)
+    served_models.push(f"{served}/Format-Serving", gate.serving, {})
+    return gate
+
+
+WORSE_RATING, WORSE_RANKING = {"rating_offset": 0.15}, {"popularity_noise": 0.6}
+BETTER_RATING, BETTER_RANKING = {"rating_offset": 0.0}, {"popularity_noise": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("crafted", "blocking"),
+    [
+        (WORSE_RATING | BETTER_RANKING, {"rmse"}),
+        (BETTER_RATING | WORSE_RANKING, {"hit_rate_at_5"}),
+        (WORSE_RATING | WORSE_RANKING, {"rmse", "hit_rate_at_5"}),
+        ({"shuffled": True}, {"rmse", "hit_rate_at_5"}),
+    ],
+    ids=["worse in RMSE only", "worse in HitRate only", "worse in both", "shuffled labels"],
+)
+def test_m1_m2_a_worse_model_is_stopped_by_just_the_gates_it_fails(
+    gate: Gate, crafted: dict[str, Any], blocking: set[str]
+) -> None:
+    before = tree(gate.serving)
+    verdict = gate.judge(gate.export(**crafted))
+    assert not verdict["blessed"]
+    assert {reason.split()[0] for reason in verdict["reasons"]} == blocking
+    assert all("against the baseline" in reason for reason in verdict["reasons"]), "a bound?"
+    assert tree(gate.serving) == before
+
+
+def test_m1_the_served_model_does_not_beat_itself(gate: Gate) -> None:
+    before = tree(gate.serving)
+    served = served_models.served(gate.serving)
+    assert served is not None
+    again = gate.folder / "models" / "again"
+    import shutil
+
+    shutil.copytree(served.path, again / "Format-Serving")
+    verdict = gate.judge(str(again))
+    assert not verdict["blessed"]
+    assert "it is what is served" in verdict["reasons"]
+    assert any(reason.startswith("hit_rate_at_5 changes by +0.0000") for reason in verdict["reasons"])
+    assert tree(gate.serving) == before
+
+
+@pytest.mark.parametrize(
+    ("nan", "blocking"), [("rating", "rmse is not a number"), ("preference", "hit_rate_at_5 is")]
+)
+def test_m3_a_nan_blocks(gate: Gate, nan: str, blocking: str) -> None:
+    before = tree(gate.serving)
+    verdict = gate.judge(gate.export(nan=nan))
+    assert not verdict["blessed"]
+    assert any(reason.startswith(blocking) for reason in verdict["reasons"])
+    assert tree(gate.serving) == before
+
+
+def test_m3_a_missing_slice_blocks(gate: Gate) -> None:
+    before = tree(gate.serving)
+    verdict = gate.judge(gate.export(), slices=("zodiac",))
+    assert not verdict["blessed"]
+    assert "no test row in slice zodiac" in verdict["reasons"]
+    assert tree(gate.serving) == before
+
+
+def test_s7_a_model_that_is_better_in_both_is_pushed(gate: Gate) -> None:
+    before = served_models.versions(gate.serving)
+    verdict = gate.judge(gate.export())
+    assert verdict == verdict | {"blessed": True, "reasons": []}
+    assert len(served_models.versions(gate.serving)) == len(before) + 1
+    now = served_models.served(gate.serving)
+    assert now is not None
+    assert now.digest == verdict["digest"]

@@ -1,0 +1,55 @@
+"""The shipped configs read the formats they name, here on small files of the same form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tfx_recommender.components.ratings_example_gen import dataset, ratings_table
+from tfx_recommender.pipeline import config
+
+CONFIGS = Path(config.__file__).parent / "configs"
+
+
+def rows(users: int, items: int) -> list[tuple[int, int, int, int]]:
+    """Every user rates every other item, at increasing times."""
+    pairs = [(u, i) for u in range(1, users + 1) for i in range(1, items + 1) if (u + i) % 2]
+    return [(u, i, (u * i) % 5 + 1, 978300000 + n) for n, (u, i) in enumerate(pairs)]
+
+
+def load(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> config.Config:
+    monkeypatch.chdir(folder)
+    return config.load(str(CONFIGS / f"{name}.yaml"))
+
+
+def test_movielens_1m(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "data" / "ml-1m"
+    folder.mkdir(parents=True)
+    ratings = "".join("::".join(map(str, row)) + "\n" for row in rows(12, 20))
+    users = "".join(f"{u}::{'FM'[u % 2]}::25::{u % 4}::{10000 + u}\n" for u in range(1, 13))
+    movies = "".join(f"{i}::Misérables, Les: {i} (1995)::Drama|War\n" for i in range(1, 21))
+    for name, text in (("ratings", ratings), ("users", users), ("movies", movies)):
+        (folder / f"{name}.dat").write_bytes(text.encode("latin-1"))
+    loaded = load("movielens-1m", tmp_path, monkeypatch)
+    read = dataset.read(loaded.data, loaded.split, loaded.relevance_threshold)
+    assert read.counts()["ratings"] == 120
+    assert read.counts()["test"] == read.counts()["validation"] == 12
+    assert read.ratings.table["genres"][0].as_py() == ["Drama", "War"]
+    assert loaded.data.items is not None
+    titles = ratings_table.entity_titles(loaded.data.items)
+    assert titles["1"] == "Misérables, Les: 1 (1995)"
+
+
+def test_libimseti(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "data" / "libimseti"
+    folder.mkdir(parents=True)
+    ratings = "".join(f"{u},{i},{2 * r}\n" for u, i, r, _ in rows(60, 60))
+    (folder / "ratings.dat").write_text(ratings)
+    (folder / "gender.dat").write_text("".join(f"{n},{'FMU'[n % 3]}\n" for n in range(1, 61)))
+    loaded = load("libimseti", tmp_path, monkeypatch)
+    read = dataset.read(loaded.data, loaded.split, loaded.relevance_threshold)
+    assert read.counts()["ratings"] == 1800
+    assert max(read.ratings.table["rating"].to_pylist()) == 10
+    assert read.ratings.table["profile_gender"][0].as_py() in ("F", "M", "U")
+    assert "timestamp" not in read.ratings.table.column_names
