@@ -19,9 +19,11 @@ from tfx_recommender.pipeline.screen import Progress, chatter_to
 def run(config: Config, verbose: bool, rebase_baseline: bool) -> None:
     """Runs the whole pipeline, prints the result table and writes `summary.json`."""
     pipeline_root.require_writable("serving_root", config.serving_directory)
-    with pipeline_root.exclusive(config.root):
-        with chatter_to(_log(config.root, verbose)) as console:
-            summary = _run_locked(config, Progress(console), rebase_baseline)
+    with (
+        pipeline_root.exclusive(config.root),
+        chatter_to(_log(config.root, verbose)) as console,
+    ):
+        summary = _run_locked(config, Progress(console), rebase_baseline)
     from tfx_recommender.pipeline import outcome
 
     # Without a terminal rich would fold everything to 80 columns.

@@ -135,7 +135,8 @@ class HeadwiseEarlyStopping(keras.callbacks.Callback):
         """Keeps a copy of each head that improved."""
         for loss, head in self._heads().items():
             value = (logs or {})[loss]
-            if loss not in self.best or value < self.best[loss][0]:
+            # Also true when the best so far is NaN.
+            if loss not in self.best or not value >= self.best[loss][0]:
                 self.best[loss] = (value, epoch, head.get_weights())
         if all(epoch - best_epoch >= self.patience for _, best_epoch, _ in self.best.values()):
             self.model.stop_training = True

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ def run_until(config: Path, node: str | None) -> int:
         assert run.stderr is not None
         for line in run.stderr:
             if node and line.rstrip().endswith(f"] {node} …"):
+                time.sleep(2)  # a node takes longer: the kill falls into its work
                 run.send_signal(signal.SIGKILL)
         return run.wait()
 
@@ -43,9 +45,9 @@ def test_c1_a_chain_of_kills_ends_in_the_same_state_as_an_undisturbed_run(small:
     assert served_models.versions(str(served)) == [summary["pushed_version"]]
     assert all(path.name.isdecimal() for path in served.iterdir())
 
+    import tfx.components  # noqa: F401 - before ML Metadata's store on older glibc
     from ml_metadata.proto import metadata_store_pb2
 
-    import tfx.components  # noqa: F401 - before ML Metadata's store on older glibc
     from tfx_recommender.pipeline import local_runner
 
     with local_runner.Store(str(small / "root" / "metadata.sqlite")).open() as store:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from tests.conftest import write_config, write_small_data
 from tests.pipeline.test_story import tree
@@ -28,9 +30,7 @@ class Gate:
         self.serving = self.config.serving_directory
         self.store = local_runner.Store(str(folder / "metadata.sqlite"))
         self.dag = dag
-        data = dataset.read(
-            self.config.data, self.config.split, self.config.relevance_threshold
-        )
+        data = dataset.read(self.config.data, self.config.split, self.config.relevance_threshold)
         self.rows = {name: data.split(name) for name in ("train", "validation", "test")}
         self.models = 0
 
@@ -91,9 +91,11 @@ class Gate:
         from tfx.orchestration.pipeline import Pipeline
         from tfx.types import standard_artifacts
 
-        from rich.console import Console
         from tfx_recommender.components.evaluator.component import Evaluator
         from tfx_recommender.components.model_selector import ModelSelector
+        from tfx_recommender.components.pusher import Pusher
+        from tfx_recommender.components.ratings_example_gen.component import RatingsExampleGen
+        from tfx_recommender.components.served_baseline import ServedBaseline
         from tfx_recommender.pipeline import local_runner, quality_gate
         from tfx_recommender.pipeline.screen import Progress
 
@@ -102,10 +104,19 @@ class Gate:
             served_digest=served.digest if served else "",
             destination_state=served_models.state(self.serving),
         )
-        whole = {node.id: node for node in self.dag.create_pipeline(self.config, world).components}
-        examples, baseline = whole["RatingsExampleGen"], whole["ServedBaseline"]
-        baseline._upstream_nodes.clear()
-        baseline.add_upstream_node(examples)
+        examples = RatingsExampleGen(
+            data=self.config.data.model_dump_json(),
+            split=self.config.split.model_dump_json(),
+            relevance_threshold=1.0,
+            fingerprint="",
+        )
+        baseline = ServedBaseline(
+            examples=examples.outputs["examples"],
+            serving_directory=self.serving,
+            served_digest=world.served_digest,
+            rating_min=1.0,
+            rating_max=5.0,
+        )
         model = Importer(source_uri=candidate, artifact_type=standard_artifacts.Model)
         evaluation = self.config.evaluation.model_copy(update={"slices": slices})
         judged = self.config.model_copy(update={"evaluation": evaluation})
@@ -127,8 +138,6 @@ class Gate:
             served_digest=world.served_digest,
             withdrawn=(),
         )
-        from tfx_recommender.components.pusher import Pusher
-
         pusher = Pusher(
             model=selector.outputs["champion"],
             blessing=selector.outputs["blessing"],
@@ -160,12 +169,12 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
     write_small_data(folder)
     gate = Gate(folder)
     # Served is a model that can be beaten and missed, a little, in either way.
-    served = gate.export(rating_offset=0.1, popularity_noise=0.2)
+    served = gate.export(rating_offset=0.1, popularity_noise=1.0)
     served_models.push(f"{served}/Format-Serving", gate.serving, {})
     return gate
 
 
-WORSE_RATING, WORSE_RANKING = {"rating_offset": 0.15}, {"popularity_noise": 0.6}
+WORSE_RATING, WORSE_RANKING = {"rating_offset": 0.15}, {"popularity_noise": 20.0}
 BETTER_RATING, BETTER_RANKING = {"rating_offset": 0.0}, {"popularity_noise": 0.0}
 
 
@@ -195,13 +204,13 @@ def test_m1_the_served_model_does_not_beat_itself(gate: Gate) -> None:
     served = served_models.served(gate.serving)
     assert served is not None
     again = gate.folder / "models" / "again"
-    import shutil
-
     shutil.copytree(served.path, again / "Format-Serving")
     verdict = gate.judge(str(again))
     assert not verdict["blessed"]
     assert "it is what is served" in verdict["reasons"]
-    assert any(reason.startswith("hit_rate_at_5 changes by +0.0000") for reason in verdict["reasons"])
+    assert any(
+        reason.startswith("hit_rate_at_5 changes by +0.0000") for reason in verdict["reasons"]
+    )
     assert tree(gate.serving) == before
 
 

@@ -31,13 +31,17 @@ MODELS = SMALL_CONFIG["models"] | {
     }
 }
 
+MIN_COUNT = 8
+
 
 class Life:
     """The folder of one pipeline and a way to run it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.path = str(write_config(folder, models=MODELS))
+        # Some items are too rare for an embedding of their own.
+        vocabulary = {"min_count": MIN_COUNT, "oov_buckets": 2}
+        self.path = str(write_config(folder, models=MODELS, vocabulary=vocabulary))
         self.serving = config.load(self.path).serving_directory
 
     def run(self, *overrides: str, rebase: bool = False) -> dict[str, Any]:
@@ -55,7 +59,9 @@ class Life:
 
 def tree(folder: str) -> dict[str, bytes]:
     """Every file below a folder."""
-    return {str(p.relative_to(folder)): p.read_bytes() for p in Path(folder).rglob("*") if p.is_file()}
+    return {
+        str(p.relative_to(folder)): p.read_bytes() for p in Path(folder).rglob("*") if p.is_file()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +72,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     told: dict[str, Any] = {"life": life}
 
     told["first"] = life.run()
+    (told["first artifacts"],) = (folder / "root" / "artifacts").iterdir()
     told["first served"] = life.served()
     told["model"] = shutil.copytree(life.served().path, folder / "first-model")
     before = tree(life.serving)
@@ -225,20 +232,17 @@ assert not [name for name in sys.modules if name.startswith(("tfx", "keras"))], 
 def test_m9_the_served_signature_scores_test_rows_as_the_trainer_does(
     story: dict[str, Any],
 ) -> None:
-    """`serving_default` reads raw examples; `score` the tables made from the trainer's columns."""
+    """`serving_default` reads raw examples; `score` the tables made from the trainer's columns.
+
+    Also for items out of vocabulary, of which there are some.
+    """
     import tensorflow as tf
 
     from tfx_recommender.trainer import input_data
 
-    life = story["life"]
-    (examples,) = [
-        path
-        for path in (life.folder / "root" / "artifacts").glob("*/RatingsExampleGen/examples/*")
-        if story["first"]["run_id"] and path.name == "1"
-        and str(path.parents[2]) not in story["new artifact roots"]
-    ]  # fmt: skip
-    pattern = str(examples / "Split-test" / "*")
+    pattern = str(story["first artifacts"] / "RatingsExampleGen/examples/1/Split-test/*")
     users, items = input_data.id_columns(pattern)
+    assert set(items) - vocabulary(story)
     model = tf.saved_model.load(str(story["model"])).signatures
     serialized = tf.constant(list(input_data.serialized_examples(pattern).as_numpy_iterator()))
     served = model["serving_default"](examples=serialized)
@@ -248,6 +252,23 @@ def test_m9_the_served_signature_scores_test_rows_as_the_trainer_does(
     np.testing.assert_allclose(
         served["preference"], np.diag(crossed["preference"]), rtol=1e-4, atol=1e-5
     )
+
+
+def vocabulary(story: dict[str, Any]) -> set[bytes]:
+    """The item ids that have an embedding of their own."""
+    (file,) = story["first artifacts"].glob("Transform/transform_graph/*/**/assets/item_id")
+    return set(file.read_bytes().splitlines())
+
+
+def test_d10_the_vocabulary_holds_the_items_with_enough_ratings_in_training(
+    story: dict[str, Any],
+) -> None:
+    from tfx_recommender.trainer import input_data
+
+    pattern = str(story["first artifacts"] / "RatingsExampleGen/examples/1/Split-train/*")
+    items, counts = np.unique(input_data.id_columns(pattern)[1], return_counts=True)
+    assert vocabulary(story) == set(items[counts >= MIN_COUNT])
+    assert counts.min() < MIN_COUNT
 
 
 def test_lineage_leads_from_the_push_back_to_the_data(story: dict[str, Any]) -> None:

@@ -30,8 +30,6 @@ def call(*arguments: str) -> tuple[subprocess.CompletedProcess[str], float]:
         (["run"], 2, "Missing argument"),
         (["run", "nowhere.yaml"], 2, "nowhere.yaml: cannot be read"),
         (["run", "{config}", "--set", "sede=1"], 2, "did you mean 'seed'"),
-        (["rollback", "{config}"], 2, "no version before"),
-        (["recommend", "{config}", "--user", "u1"], 1, "nothing is served yet"),
     ],
 )
 def test_help_and_mistakes_are_answered_in_under_a_second_without_tensorflow(
@@ -46,3 +44,24 @@ def test_help_and_mistakes_are_answered_in_under_a_second_without_tensorflow(
     if code:
         assert done.stderr.count("\n") == 1
     assert seconds < 1.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "expected"),
+    [
+        (["rollback", "{config}"], 2, "no version before"),
+        (["recommend", "{config}", "--user", "u1"], 1, "nothing is served yet"),
+        (["validate", "{config}", "--set", "data.users.path=/nowhere"], 3, "cannot be read"),
+        (["run", "{config}", "--set", "serving_root={config}"], 2, "is not a folder"),
+        (["data", "netflix"], 2, "movielens-100k"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_one_line(
+    small: Path, arguments: list[str], code: int, expected: str
+) -> None:
+    arguments = [argument.format(config=small / "config.yaml") for argument in arguments]
+    done, _ = call(*arguments)
+    assert done.returncode == code
+    assert expected in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert not (small / "serving").exists()

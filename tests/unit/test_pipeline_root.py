@@ -28,7 +28,10 @@ def test_c4_a_second_writer_is_sent_away_and_a_dead_one_leaves_no_lock(tmp_path:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(UserError, match="another run is at work"), pipeline_root.exclusive(root):
+        with (
+            pytest.raises(UserError, match="another run is at work"),
+            pipeline_root.exclusive(root),
+        ):
             pass
         holder.send_signal(signal.SIGKILL)
     with pipeline_root.exclusive(root):
