@@ -81,6 +81,7 @@ def _export_first_baseline(
             os.path.join(artifact_utils.get_split_uri([examples], TRAIN), "*")
         ),
     )
+    known_users, known_items = zip(*ids.values(), strict=True)
     rating_range = (columns.rating_min, columns.rating_max)
     export.export(
         target,
@@ -89,7 +90,7 @@ def _export_first_baseline(
         columns,
         transform=None,
         train=train,
-        known=tuple(np.concatenate(side) for side in zip(*ids.values(), strict=True)),
+        known=(np.concatenate(known_users), np.concatenate(known_items)),
         card={"architecture": "bias_and_popularity"},
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import tensorflow as tf
 import tensorflow_transform as tft
 
@@ -77,24 +78,14 @@ def catalogue_of(
     train: EncodedExamples, columns: Columns, transform: tft.TFTransformOutput, oov_buckets: int
 ) -> Catalogue:
     """Collects the users and items of the train split, in order of first appearance."""
-    sides = {}
-    for side, name, raw in (
-        ("user", USER_ID, train.raw_user_id),
-        ("item", ITEM_ID, train.raw_item_id),
-    ):
-        vocabulary = transform.vocabulary_size_by_name(name)
-        sides[side] = _entities(side, name, raw, train, columns, vocabulary)
-        shape = EntityShape(
-            ids=vocabulary + oov_buckets,
-            vocabulary=vocabulary,
-            numeric=len(columns.of(side, "numeric")),
-            categories={
-                feature.name: transform.vocabulary_size_by_name(feature.name) + 1
-                for feature in columns.of(side, "category", "categories")
-            },
-        )
-        sides[f"{side}_shape"] = shape
-    return Catalogue(sides["user"], sides["item"], sides["user_shape"], sides["item_shape"])
+    users = _entities("user", USER_ID, train.raw_user_id, train, columns, transform)
+    items = _entities("item", ITEM_ID, train.raw_item_id, train, columns, transform)
+    return Catalogue(
+        users,
+        items,
+        _shape("user", USER_ID, columns, transform, oov_buckets),
+        _shape("item", ITEM_ID, columns, transform, oov_buckets),
+    )
 
 
 def interactions(examples: EncodedExamples, users: Entities, items: Entities) -> Interactions:
@@ -109,8 +100,8 @@ def interactions(examples: EncodedExamples, users: Entities, items: Entities) ->
 def positions(raw_ids: np.ndarray, entities: Entities) -> np.ndarray:
     """Position of each id in `entities`, int64 [R]; `len(entities)` where it is unknown."""
     known = pa.array(entities.raw_ids, pa.binary())
-    found = pa.compute.index_in(pa.array(raw_ids, pa.binary()), known)
-    return pa.compute.fill_null(found, len(entities)).to_numpy().astype(np.int64)
+    found = pc.index_in(pa.array(raw_ids, pa.binary()), known)
+    return pc.fill_null(found, len(entities)).to_numpy().astype(np.int64)
 
 
 def _entities(
@@ -119,7 +110,7 @@ def _entities(
     raw: np.ndarray,
     rows: EncodedExamples,
     columns: Columns,
-    vocabulary: int,
+    transform: tft.TFTransformOutput,
 ) -> Entities:
     encoded = pa.array(raw, pa.binary()).dictionary_encode()
     codes = encoded.indices.to_numpy()
@@ -129,11 +120,30 @@ def _entities(
     table = np.stack(numeric, axis=1) if numeric else np.zeros((len(first), 0))
     return Entities(
         raw_ids=np.array(encoded.dictionary.to_pylist(), dtype=object),
-        index=np.append(rows.columns[id_name][first], vocabulary),
+        index=np.append(rows.columns[id_name][first], transform.vocabulary_size_by_name(id_name)),
         numeric=np.append(table, np.zeros((1, table.shape[1])), axis=0).astype(np.float32),
         categories={
             f.name: np.pad(rows.columns[f.name][first], ((0, 1), (0, 0)), constant_values=-1)
             for f in columns.of(side, "category", "categories")
+        },
+    )
+
+
+def _shape(
+    side: Side,
+    id_name: str,
+    columns: Columns,
+    transform: tft.TFTransformOutput,
+    oov_buckets: int,
+) -> EntityShape:
+    vocabulary = transform.vocabulary_size_by_name(id_name)
+    return EntityShape(
+        ids=vocabulary + oov_buckets,
+        vocabulary=vocabulary,
+        numeric=len(columns.of(side, "numeric")),
+        categories={
+            feature.name: transform.vocabulary_size_by_name(feature.name) + 1
+            for feature in columns.of(side, "category", "categories")
         },
     )
 
