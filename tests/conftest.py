@@ -63,6 +63,15 @@ SMALL_CONFIG: dict[str, Any] = {
 }
 
 
+# A composed and a decomposed letter, an apostrophe, a space, an emoji.
+STRANGE_USER = "\u00e9 e\u0301' 🎬"
+
+
+def user_id(user: int) -> str:
+    """The id of a small data set's user."""
+    return STRANGE_USER if user == 7 else f"u{user}"
+
+
 def write_small_data(folder: Path, seed: int = 0) -> None:
     """Ratings with biases, low-rank taste and noise; metadata; ids and titles beyond ASCII."""
     rng = np.random.default_rng(seed)
@@ -78,12 +87,12 @@ def write_small_data(folder: Path, seed: int = 0) -> None:
                 time += int(rng.integers(1, 5))
                 score = 3.3 + 0.6 * taste[user] @ trait[item] + rng.normal() * 0.3
                 rating = int(np.clip(np.round(score), 1, 5))
-                file.write(f"u{user},ï{item},{rating},{time}\n")
+                file.write(f"{user_id(user)},ï{item},{rating},{time}\n")
     with open(folder / "users.csv", "w", encoding="utf-8") as file:
         file.write("user_id,age,gender\n")
         for user in range(USERS):
             age = "" if user % 9 == 0 else rng.integers(18, 70)
-            file.write(f"u{user},{age},{'FM'[user % 2]}\n")
+            file.write(f"{user_id(user)},{age},{'FM'[user % 2]}\n")
     with open(folder / "items.csv", "w", encoding="utf-8") as file:
         file.write("item_id,title,genres\n")
         for item in range(ITEMS):

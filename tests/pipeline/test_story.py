@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.conftest import SMALL_CONFIG, write_config, write_small_data
+from tests.conftest import ITEMS, SMALL_CONFIG, STRANGE_USER, write_config, write_small_data
 from tfx_recommender.components import served_models
 from tfx_recommender.components.errors import BadDataError, ConfigError
 from tfx_recommender.pipeline import commands, config
@@ -227,6 +227,23 @@ assert not [name for name in sys.modules if name.startswith(("tfx", "keras"))], 
     rating, items = done.stdout.splitlines()
     assert 1 <= float(rating) <= 5
     assert len(eval(items)) == 3
+
+
+def test_d5_a_strange_id_survives_from_the_file_to_the_answer(story: dict[str, Any]) -> None:
+    """The answer for this user hides just what the file says the user rated."""
+    import tensorflow as tf
+
+    rows = (story["life"].folder / "ratings.csv").read_text(encoding="utf-8").splitlines()
+    rated = {row.split(",")[1] for row in rows if row.split(",")[0] == STRANGE_USER}
+    answer = tf.saved_model.load(str(story["model"])).signatures["recommend"](
+        user_id=tf.constant([STRANGE_USER]),
+        k=tf.constant(ITEMS),
+        liked_item_ids=tf.zeros([1, 0], tf.string),
+    )
+    named = {item.decode() for item in answer["item_id"].numpy()[0]} - {""}
+    assert rated
+    assert not named & rated
+    assert len(named) >= ITEMS - len(rated) - 3  # but for items only ever held out
 
 
 def test_m9_the_served_signature_scores_test_rows_as_the_trainer_does(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tfx_recommender.components.errors import BadDataError
 from tfx_recommender.components.ratings_example_gen import dataset, ratings_table
 from tfx_recommender.pipeline import config
 
@@ -53,3 +54,12 @@ def test_libimseti(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(read.ratings.table["rating"].to_pylist()) == 10
     assert read.ratings.table["profile_gender"][0].as_py() in ("F", "M", "U")
     assert "timestamp" not in read.ratings.table.column_names
+
+
+def test_d7_no_relevant_item_in_the_test_split_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test_libimseti(tmp_path, monkeypatch)
+    loaded = load("libimseti", tmp_path, monkeypatch)
+    with pytest.raises(BadDataError, match=r"relevance_threshold 10\.5"):
+        dataset.read(loaded.data, loaded.split, 10.5)
