@@ -141,6 +141,12 @@ def test_the_first_run_pushes_and_its_summary_keeps_the_contract(story: dict[str
     assert summary["cached_nodes"] == []
 
 
+def test_training_leaves_tensorboard_logs(story: dict[str, Any]) -> None:
+    for name in MODELS:
+        logs = story["first artifacts"].glob(f"Trainer-{name}/model_run/*/**/events.out.tfevents.*")
+        assert [path for path in logs if path.stat().st_size]
+
+
 def test_m5_the_champion_beat_biases_and_popularity(story: dict[str, Any]) -> None:
     summary = story["first"]
     champion = summary["models"][summary["champion"]]
