@@ -82,10 +82,10 @@ def write_small_data(folder: Path, seed: int = 0) -> None:
         file.write("user_id,item_id,rating,timestamp\n")
         for user in range(USERS):
             weight = popularity * np.exp(2 * taste[user] @ trait.T)
-            count = rng.integers(12, 30)
+            count = rng.integers(18, 34)
             for item in rng.choice(ITEMS, count, replace=False, p=weight / weight.sum()):
                 time += int(rng.integers(1, 5))
-                score = 3.3 + 0.6 * taste[user] @ trait[item] + rng.normal() * 0.3
+                score = 3 + 0.9 * taste[user] @ trait[item] + rng.normal() * 0.3
                 rating = int(np.clip(np.round(score), 1, 5))
                 file.write(f"{user_id(user)},ï{item},{rating},{time}\n")
     with open(folder / "users.csv", "w", encoding="utf-8") as file:

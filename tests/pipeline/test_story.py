@@ -196,8 +196,19 @@ def test_m4_without_the_store_the_baseline_is_still_what_is_served(story: dict[s
     assert story["store lost"]["status"] != "pushed"
 
 
-def test_m7_the_same_seed_and_data_give_the_same_metrics(story: dict[str, Any]) -> None:
+def test_m7_the_same_seed_and_data_give_the_same_metrics_and_vocabularies(
+    story: dict[str, Any],
+) -> None:
     """The store was lost, so everything was computed again."""
+    (again,) = map(Path, story["new artifact roots"])
+    for name in ("user_id", "item_id", "gender", "genres"):
+        files = [
+            file
+            for root in (story["first artifacts"], again)
+            for file in root.glob(f"Transform/transform_graph/*/transform_fn/assets/{name}")
+        ]
+        assert len(files) == 2
+        assert files[0].read_bytes() == files[1].read_bytes()
     before, after = (story[run]["models"]["mf"] for run in ("first", "store lost"))
     for metric in ("rmse", "mae", "hit_rate_at_5", "ndcg_at_5"):
         assert after[metric] == before[metric]
