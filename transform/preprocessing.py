@@ -40,7 +40,8 @@ def preprocessing_fn(
     for feature in columns.features:
         value = inputs[feature.name]
         if feature.kind == "numeric":
-            z_score = tft.scale_to_z_score(value)
+            # Beam merges partial sums in no fixed order; float32 would keep the difference.
+            z_score = tf.cast(tft.scale_to_z_score(tf.cast(value, tf.float64)), tf.float32)
             outputs[feature.name] = tf.squeeze(
                 tft.sparse_tensor_to_dense_with_shape(z_score, [None, 1], 0.0), 1
             )
