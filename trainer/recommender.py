@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import keras
-import tensorflow as tf
 
 
 class Head(Protocol):
@@ -31,6 +30,8 @@ class Recommender(keras.Model):
     probability is the share of the catalogue the user rated, and masking would cost more.
     """
 
+    LOSSES = ("rating_loss", "preference_loss")
+
     def __init__(
         self,
         rating: Head,
@@ -46,10 +47,6 @@ class Recommender(keras.Model):
         self.rating_mean = rating_mean
         self.rating_scale = rating_scale
         self.rating_range = rating_range
-        self.trackers = {
-            name: keras.metrics.Mean(name=name)
-            for name in ("rating_loss", "preference_loss", "loss")
-        }
 
     def rate(self, users: dict[str, Any], items: dict[str, Any]) -> Any:
         """Ratings of pairs: users [B], items [B] -> float32 [B], clipped to the scale."""
@@ -80,7 +77,7 @@ class Recommender(keras.Model):
           training: whether dropout and id dropout apply.
 
         Returns:
-          `rating_loss` and `preference_loss`, float32 scalars.
+          Each of LOSSES, float32 scalars, without penalties (which are `losses`).
         """
         score = self._pairs(self.rating_head, batch["user"], batch["item"], training)
         error = (batch["rating"] - self.rating_mean) / self.rating_scale - score
@@ -89,30 +86,6 @@ class Recommender(keras.Model):
         positive = head.interact(user, head.item(batch["item"], training)[:, None], training)
         negative = head.interact(user, head.item(batch["negative"], training)[None], training)
         logits = keras.ops.concatenate([positive, negative], axis=1)
-        return {
-            "rating_loss": keras.ops.mean(keras.ops.square(error)),
-            "preference_loss": keras.ops.mean(keras.ops.logsumexp(logits, axis=1) - positive[:, 0]),
-        }
-
-    def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """One optimizer step (called by Keras' `fit`)."""
-        with tf.GradientTape() as tape:
-            losses = self(batch, training=True)
-            total = sum(losses.values()) + sum(self.losses)
-        gradients = tape.gradient(total, self.trainable_variables)
-        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
-        return self._report(losses)
-
-    def test_step(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """The losses without penalties (called by Keras' `fit` on the validation split)."""
-        return self._report(self(batch, training=False))
-
-    def _report(self, losses: dict[str, Any]) -> dict[str, Any]:
-        for name, value in {**losses, "loss": sum(losses.values())}.items():
-            self.trackers[name].update_state(value)
-        return {name: tracker.result() for name, tracker in self.trackers.items()}
-
-    @property
-    def metrics(self) -> list[keras.metrics.Metric]:
-        """The running means, which Keras resets at each epoch."""
-        return list(self.trackers.values())
+        preference_loss = keras.ops.logsumexp(logits, axis=1) - positive[:, 0]
+        losses = keras.ops.mean(keras.ops.square(error)), keras.ops.mean(preference_loss)
+        return dict(zip(self.LOSSES, losses, strict=True))

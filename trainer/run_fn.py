@@ -48,9 +48,10 @@ def run_fn(fn_args: Any) -> None:
     columns = Columns.from_dict(config["columns"])
     transform = tft.TFTransformOutput(fn_args.transform_output)
     (train_files,), (validation_files, test_files) = fn_args.train_files, fn_args.eval_files
-    train_rows = input_data.EncodedExamples(train_files, transform)
-    validation_rows = input_data.EncodedExamples(validation_files, transform)
-    catalogue = input_data.catalogue_of(train_rows, columns, transform, config["oov_buckets"])
+    train_rows, validation_rows = map(input_data.read, (train_files, validation_files))
+    catalogue = input_data.catalogue_of(
+        train_files, train_rows, columns, transform, config["oov_buckets"]
+    )
     train = input_data.interactions(train_rows, catalogue.users, catalogue.items)
     validation = input_data.interactions(validation_rows, catalogue.users, catalogue.items)
 
@@ -65,11 +66,7 @@ def run_fn(fn_args: Any) -> None:
         seed,
         log_dir=fn_args.model_run_dir,
     )
-    test_users, test_items = input_data.id_columns(test_files)
-    known = (
-        np.concatenate([train_rows.raw_user_id, validation_rows.raw_user_id, test_users]),
-        np.concatenate([train_rows.raw_item_id, validation_rows.raw_item_id, test_items]),
-    )
+    known = input_data.concatenate(train_rows, validation_rows, input_data.read(test_files))
     export.export(
         fn_args.serving_model_dir,
         model,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -32,43 +34,44 @@ class Interactions:
         return len(self.rating)
 
 
-def batches(
-    rows: Interactions,
-    users: Entities,
-    items: Entities,
-    config: Training,
-    seed: int,
-    epochs: int,
-) -> tuple[tf.data.Dataset, int]:
-    """Shuffled batches with fresh negatives, for so many epochs, and the steps in each.
+class Batches:
+    """Shuffled batches with fresh negatives, drawn and gathered inside TensorFlow's graph.
 
-    The order of rows and the negatives are functions of the seed, the epoch and the step. Rows
-    that fill no whole batch are left out of that epoch; every epoch leaves out others.
+    The order of rows and the negatives are functions of seed and epoch. Rows that fill no whole
+    batch are left out of that epoch; every epoch leaves out others.
+
+    Attributes:
+      steps: batches in an epoch.
     """
-    size = min(config.batch_size, len(rows))
-    steps = len(rows) // size
-    user_table, item_table = _constants(users.table()), _constants(items.table())
-    columns = _constants(dataclasses.asdict(rows))
 
-    def epoch_of_rows(epoch: tf.Tensor) -> tf.data.Dataset:
-        seeds = tf.stack([seed, tf.cast(epoch, tf.int32)])
-        order = tf.random.experimental.stateless_shuffle(tf.range(len(rows)), seeds)
-        chosen = tf.reshape(order[: steps * size], [steps, size])
+    def __init__(
+        self, rows: Interactions, users: Entities, items: Entities, config: Training, seed: int
+    ) -> None:
+        self.steps = max(1, len(rows) // config.batch_size)
+        self._rows, self._items, self._negatives = len(rows), len(items), config.negatives
+        self._size = min(config.batch_size, len(rows))
+        self._seed = seed
+        self._columns = _constants(dataclasses.asdict(rows))
+        self._user_table, self._item_table = _constants(users.table()), _constants(items.table())
+
+    def draw(self, epoch: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """One epoch's rows, int32 [steps, B], and negatives, positions of items [steps, N]."""
+        seeds = tf.stack([self._seed, epoch])
+        order = tf.random.experimental.stateless_shuffle(tf.range(self._rows), seeds)
+        rows = tf.reshape(order[: self.steps * self._size], [self.steps, self._size])
         negatives = tf.random.stateless_uniform(
-            [steps, config.negatives], seeds, maxval=len(items), dtype=tf.int32
+            [self.steps, self._negatives], seeds, maxval=self._items, dtype=tf.int32
         )
-        return tf.data.Dataset.from_tensor_slices((chosen, negatives))
+        return rows, negatives
 
-    def gather(chosen: tf.Tensor, negatives: tf.Tensor) -> dict[str, Any]:
+    def gather(self, rows: tf.Tensor, negatives: tf.Tensor) -> dict[str, Any]:
+        """The batch of these rows, as `Recommender.call` takes it."""
         return {
-            "user": _rows(user_table, tf.gather(columns["user"], chosen)),
-            "item": _rows(item_table, tf.gather(columns["item"], chosen)),
-            "negative": _rows(item_table, negatives),
-            "rating": tf.gather(columns["rating"], chosen),
+            "user": _rows(self._user_table, tf.gather(self._columns["user"], rows)),
+            "item": _rows(self._item_table, tf.gather(self._columns["item"], rows)),
+            "negative": _rows(self._item_table, negatives),
+            "rating": tf.gather(self._columns["rating"], rows),
         }
-
-    dataset = tf.data.Dataset.range(epochs).flat_map(epoch_of_rows).map(gather)
-    return dataset.prefetch(4), steps
 
 
 def fit(
@@ -94,57 +97,94 @@ def fit(
       log_dir: where TensorBoard logs go; None: nowhere.
 
     Returns:
-      Keras' history: metric name -> one value per epoch.
+      Metric name (`val_…` for the validation split) -> one value per epoch.
     """
-    dataset, steps = batches(train, users, items, config, seed, config.epochs)
-    held_out, held_out_steps = batches(validation, users, items, config, seed, 1)
-    model.compile(optimizer=keras.optimizers.Adam(config.learning_rate), steps_per_execution=steps)
-    callbacks: list[keras.callbacks.Callback] = [HeadwiseEarlyStopping(config.patience)]
-    if log_dir:
-        callbacks.append(keras.callbacks.TensorBoard(log_dir))
-    history = model.fit(
-        dataset,
-        epochs=config.epochs,
-        steps_per_epoch=steps,
-        validation_data=held_out.cache(),
-        validation_steps=held_out_steps,
-        callbacks=callbacks,
-        verbose=0,
-    )
-    return history.history
+    batches = Batches(train, users, items, config, seed)
+    held_out = Batches(validation, users, items, config, seed)
+    model(held_out.gather(*(drawn[0] for drawn in held_out.draw(0))))  # makes the weights
+    variables = model.trainable_variables
+    optimizer = keras.optimizers.Adam(config.learning_rate)
+    optimizer.build(variables)
+
+    def train_step(batch: dict[str, Any]) -> dict[str, tf.Tensor]:
+        with tf.GradientTape() as tape:
+            losses = model(batch, training=True)
+            total = sum(losses.values()) + sum(model.losses)
+        optimizer.apply(tape.gradient(total, variables), variables)
+        return losses
+
+    train_epoch = _epoch(train_step, batches)
+    validate = _epoch(lambda batch: model(batch, training=False), held_out)
+    writer = tf.summary.create_file_writer(log_dir) if log_dir else tf.summary.create_noop_writer()
+    best = _BestEpochs(model)
+    history: dict[str, list[float]] = collections.defaultdict(list)
+    for epoch in range(config.epochs):
+        losses = train_epoch(tf.constant(epoch))
+        losses |= {f"val_{name}": loss for name, loss in validate(tf.constant(0)).items()}
+        with writer.as_default(step=epoch):
+            for name, loss in losses.items():
+                history[name].append(float(loss))
+                tf.summary.scalar(name, loss)
+        if best.update(epoch, history) >= config.patience:
+            break
+    writer.close()
+    best.restore()
+    return history
 
 
-class HeadwiseEarlyStopping(keras.callbacks.Callback):
-    """Stops when no head improves any more, and puts each head back to its own best epoch.
+def _epoch(
+    step: Callable[[dict[str, Any]], dict[str, tf.Tensor]], batches: Batches
+) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    """A whole epoch as one compiled call: epoch number -> mean of what `step` returns.
+
+    Keras' `fit` would call into TensorFlow at every step, or trace the step twice.
+    """
+
+    @tf.function(autograph=False)
+    def run(epoch: tf.Tensor) -> dict[str, tf.Tensor]:
+        rows, negatives = batches.draw(epoch)
+
+        def body(number: tf.Tensor, totals: dict[str, tf.Tensor]) -> Any:
+            losses = step(batches.gather(rows[number], negatives[number]))
+            return number + 1, {name: totals[name] + losses[name] for name in totals}
+
+        _, totals = tf.while_loop(
+            lambda number, _: number < batches.steps,
+            body,
+            (0, dict.fromkeys(Recommender.LOSSES, 0.0)),
+            parallel_iterations=1,
+        )
+        return {name: total / batches.steps for name, total in totals.items()}
+
+    return run
+
+
+class _BestEpochs:
+    """Remembers each head at its own best epoch.
 
     The heads share no weights, so the epoch at which one overfits says nothing of the other.
     """
 
-    def __init__(self, patience: int) -> None:
-        super().__init__()
-        self.patience = patience
-        self.best: dict[str, tuple[float, int, list[np.ndarray]]] = {}
-
-    def _heads(self) -> dict[str, keras.layers.Layer]:
-        return {
-            "val_rating_loss": self.model.rating_head,
-            "val_preference_loss": self.model.preference_head,
+    def __init__(self, model: Recommender) -> None:
+        self._heads = {
+            "val_rating_loss": model.rating_head,
+            "val_preference_loss": model.preference_head,
         }
+        self._best: dict[str, tuple[float, int, list[np.ndarray]]] = {}
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Keeps a copy of each head that improved."""
-        for loss, head in self._heads().items():
-            value = (logs or {})[loss]
+    def update(self, epoch: int, history: dict[str, list[float]]) -> int:
+        """Copies each head that improved; returns for how many epochs none has."""
+        for loss, head in self._heads.items():
+            value = history[loss][-1]
             # Also true when the best so far is NaN.
-            if loss not in self.best or not value >= self.best[loss][0]:
-                self.best[loss] = (value, epoch, head.get_weights())
-        if all(epoch - best_epoch >= self.patience for _, best_epoch, _ in self.best.values()):
-            self.model.stop_training = True
+            if loss not in self._best or not value >= self._best[loss][0]:
+                self._best[loss] = (value, epoch, head.get_weights())
+        return epoch - max(best_epoch for _, best_epoch, _ in self._best.values())
 
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Restores the copies."""
-        for loss, head in self._heads().items():
-            head.set_weights(self.best[loss][2])
+    def restore(self) -> None:
+        """Puts each head back to its best epoch."""
+        for loss, head in self._heads.items():
+            head.set_weights(self._best[loss][2])
 
 
 def _constants(table: Any) -> Any:

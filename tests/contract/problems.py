@@ -6,10 +6,11 @@ from typing import Any
 
 import keras
 import numpy as np
+import pyarrow as pa
 
 from tfx_recommender.trainer import run_fn
 from tfx_recommender.trainer.entities import Entities, EntityShape
-from tfx_recommender.trainer.input_data import Catalogue
+from tfx_recommender.trainer.input_data import Catalogue, Ratings
 from tfx_recommender.trainer.recommender import Recommender
 from tfx_recommender.trainer.training import Interactions
 from tfx_recommender.transform.features import Columns, Feature
@@ -61,6 +62,14 @@ def interactions(count: int = 200) -> Interactions:
     return Interactions(user, item, np.clip(rating, 1, 5).astype(np.float32))
 
 
+def ratings(user_ids: np.ndarray, item_ids: np.ndarray) -> Ratings:
+    """Rows as `input_data.read` returns them, from ids (bytes)."""
+    user_id, item_id = (
+        pa.array(ids.tolist(), pa.binary()).dictionary_encode() for ids in (user_ids, item_ids)
+    )
+    return Ratings(user_id, item_id, np.zeros(len(user_ids), np.float32))
+
+
 def fresh(architecture: str, rows: Interactions, **heads: Any) -> Recommender:
     """An untrained model of one architecture, the same at every call."""
     keras.utils.set_random_seed(7)
@@ -69,7 +78,7 @@ def fresh(architecture: str, rows: Interactions, **heads: Any) -> Recommender:
 
 
 def batch(rows: Interactions, chosen: np.ndarray) -> dict[str, Any]:
-    """A batch as `training.batches` makes it, every item as a negative."""
+    """A batch as `training.Batches` makes it, every item as a negative."""
     known = catalogue()
 
     def gather(table: Any, positions: np.ndarray) -> dict[str, Any]:

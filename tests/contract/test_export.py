@@ -32,7 +32,8 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         np.append(known.items.raw_ids[rows.item], HELD_OUT[1]),
     )
     path = str(tmp_path_factory.mktemp(request.param) / "model")
-    export.export(path, model, known, problems.COLUMNS, None, rows, rated, {"a": 1})
+    hidden = problems.ratings(*rated)
+    export.export(path, model, known, problems.COLUMNS, None, rows, hidden, {"a": 1})
     return tf.saved_model.load(path).signatures, model, rated, path
 
 

@@ -284,7 +284,8 @@ def test_m9_the_served_signature_scores_test_rows_as_the_trainer_does(
     from tfx_recommender.trainer import input_data
 
     pattern = str(story["first artifacts"] / "RatingsExampleGen/examples/1/Split-test/*")
-    users, items = input_data.id_columns(pattern)
+    rows = input_data.read(pattern)
+    users, items = rows.user_id.to_pylist(), rows.item_id.to_pylist()
     assert set(items) - vocabulary(story, "item_id")
     model = tf.saved_model.load(str(story["model"])).signatures
     serialized = tf.constant(list(input_data.serialized_examples(pattern).as_numpy_iterator()))
@@ -309,11 +310,11 @@ def test_d10_the_vocabularies_hold_the_most_frequent_ids_within_their_bounds(
     from tfx_recommender.trainer import input_data
 
     pattern = str(story["first artifacts"] / "RatingsExampleGen/examples/1/Split-train/*")
-    user_ids, item_ids = input_data.id_columns(pattern)
-    items, counts = np.unique(item_ids, return_counts=True)
+    rows = input_data.read(pattern)
+    items, counts = np.unique(rows.item_id.to_pylist(), return_counts=True)
     assert counts.min() < MIN_COUNT
     assert vocabulary(story, "item_id") == set(items[counts >= MIN_COUNT])
-    users, counts = np.unique(user_ids, return_counts=True)
+    users, counts = np.unique(rows.user_id.to_pylist(), return_counts=True)
     assert counts.min() >= MIN_COUNT
     known = np.isin(users, list(vocabulary(story, "user_id")))
     assert known.sum() == MAX_SIZE < USERS
