@@ -16,7 +16,7 @@ from tfx.utils import path_utils
 
 from tfx_recommender.components import served_models
 from tfx_recommender.trainer import baseline, export, input_data
-from tfx_recommender.trainer.entities import Entities, EntityShape
+from tfx_recommender.trainer.problem import Catalogue, Entities, EntityShape
 from tfx_recommender.transform.features import SPLITS, TRAIN, Columns
 
 DESCRIPTION_PROPERTY = "description"
@@ -76,7 +76,7 @@ def _export_first_baseline(
     export.export(
         target,
         baseline.bias_and_popularity(train, len(users), len(items), rating_range),
-        input_data.Catalogue(users, items, _shape(users), _shape(items)),
+        Catalogue(users, items, _shape(users), _shape(items)),
         columns,
         transform=None,
         train=train,

@@ -23,10 +23,9 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from tfx_recommender.trainer import input_data
-from tfx_recommender.trainer.entities import Entities, EntityShape
-from tfx_recommender.trainer.input_data import Catalogue, Ratings
+from tfx_recommender.trainer.input_data import Ratings
+from tfx_recommender.trainer.problem import Catalogue, Entities, EntityShape, Interactions
 from tfx_recommender.trainer.recommender import Recommender
-from tfx_recommender.trainer.training import Interactions
 from tfx_recommender.transform.features import ITEM_ID, RATING, TIMESTAMP, USER_ID, Columns, Side
 
 MODEL_CARD = os.path.join("assets.extra", "model.json")

@@ -11,8 +11,7 @@ import pyarrow.compute as pc
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from tfx_recommender.trainer.entities import Entities, EntityShape
-from tfx_recommender.trainer.training import Interactions
+from tfx_recommender.trainer.problem import Catalogue, Entities, EntityShape, Interactions
 from tfx_recommender.transform.features import ITEM_ID, RATING, USER_ID, Columns, Side
 
 _BATCH = 1 << 14
@@ -34,23 +33,6 @@ class Ratings:
 
     def __len__(self) -> int:
         return len(self.rating)
-
-
-@dataclasses.dataclass(frozen=True)
-class Catalogue:
-    """The users and items that the train split knows.
-
-    Attributes:
-      users: every user of the train split.
-      items: every item of the train split.
-      user_shape: what a model needs to create the users' weights.
-      item_shape: the same for items.
-    """
-
-    users: Entities
-    items: Entities
-    user_shape: EntityShape
-    item_shape: EntityShape
 
 
 def serialized_examples(file_pattern: str) -> tf.data.Dataset:

@@ -13,7 +13,7 @@ from tfx_recommender.components.errors import UserError
 from tfx_recommender.components.evaluator import ranking
 from tfx_recommender.pipeline import datasets
 from tfx_recommender.trainer import baseline
-from tfx_recommender.trainer.training import Interactions
+from tfx_recommender.trainer.problem import Interactions
 
 
 @pytest.fixture(scope="module")

@@ -48,6 +48,7 @@ class Gate:
         """
         from tfx_recommender.components import served_baseline
         from tfx_recommender.trainer import baseline, export, input_data
+        from tfx_recommender.trainer.problem import Catalogue
 
         train = self.rows["train"]
         rating, item_id = train["rating"].to_numpy(), train["item_id"].cast("binary")
@@ -64,7 +65,7 @@ class Gate:
         fitted = input_data.interactions(rows, users, items)
         model = baseline.bias_and_popularity(fitted, len(users), len(items), (1.0, 5.0))
         model.rating_mean += rating_offset
-        table = model.preference_head.item_bias
+        table = model.preference_head.item_table
         position = {name.decode(): row for row, name in enumerate(items.raw_ids)}
         held_out = np.zeros(table.shape, np.float32)
         for name in self.rows["test"]["item_id"].to_pylist():
@@ -79,9 +80,7 @@ class Gate:
         export.export(
             str(path / "Format-Serving"),
             model,
-            input_data.Catalogue(
-                users, items, served_baseline._shape(users), served_baseline._shape(items)
-            ),
+            Catalogue(users, items, served_baseline._shape(users), served_baseline._shape(items)),
             self.config.data.columns(),
             None,
             fitted,

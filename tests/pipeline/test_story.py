@@ -33,7 +33,10 @@ pytestmark = pytest.mark.slow
 
 MODELS = SMALL_CONFIG["models"] | {
     "hybrid": {
-        "rating": {"mf": {"embedding_size": 4}, "mlp": {"hidden_units": [8]}},
+        "rating": {
+            "mf": {"factors": 4, "sweeps": 20, "burn_in": 10, "samples": 10, "side_information": 8},
+            "mlp": {"hidden_units": [8]},
+        },
         "training": {"epochs": 2, "batch_size": 256, "negatives": 8},
     }
 }
