@@ -20,11 +20,11 @@ from tfx_recommender.components.ratings_example_gen.config import Data, Split
 from tfx_recommender.trainer.hyperparameters import (
     ARCHITECTURES,
     BayesianFactorization,
-    HybridPreference,
     HybridRating,
     MatrixFactorization,
     MultilayerPerceptron,
     Training,
+    TwoTower,
 )
 
 _KEY_PREFIX = re.compile(r"([a-z_]+(?:\.[a-z_]+)*): ")
@@ -56,7 +56,7 @@ class Models(_Frozen):
     """Matrix factorisation."""
     mlp: Model[MultilayerPerceptron, MultilayerPerceptron] | None = None
     """Multilayer perceptron."""
-    hybrid: Model[HybridRating, HybridPreference] | None = None
+    hybrid: Model[HybridRating, TwoTower] | None = None
     """Both in parallel."""
 
     @model_validator(mode="before")

@@ -172,7 +172,8 @@ class _ServedModel(tf.Module):
             items = self.items.rows(raw[ITEM_ID][:, 0])
         else:
             encoded = self.transform_graph.transform_fn(raw | self._unused(tf.size(examples)))
-            users = self._encoded_side("user", USER_ID, encoded)
+            users = self.users.rows(raw[USER_ID][:, 0])
+            users |= self._encoded_side("user", USER_ID, encoded)
             items = self._encoded_side("item", ITEM_ID, encoded)
         return {
             "rating": self.model.rate(users, items),

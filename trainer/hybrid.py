@@ -1,8 +1,8 @@
 """Hybrid: MF and MLP in parallel, one output.
 
 He et al.: Neural Collaborative Filtering (2017), section 3.4 (NeuMF), with biases and metadata.
-For ratings the MF part is Bayesian and knows the metadata and what each user rated; the MLP
-learns what that leaves. For rankings both are trained together.
+The MF part is Bayesian and knows the metadata and what each user rated; the MLP learns what
+that leaves. Rankings are made by two towers, which see what the user rated latest.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any
 
 import keras
 
-from tfx_recommender.trainer import matrix_factorization, multilayer_perceptron
-from tfx_recommender.trainer.hyperparameters import HybridPreference, HybridRating
+from tfx_recommender.trainer import matrix_factorization, multilayer_perceptron, two_tower
+from tfx_recommender.trainer.hyperparameters import HybridRating
 from tfx_recommender.trainer.problem import Problem
 
 
@@ -24,12 +24,7 @@ def rating_head(config: HybridRating, problem: Problem, seed: int) -> Head:
     )
 
 
-def preference_head(config: HybridPreference, problem: Problem, seed: int) -> Head:
-    """To be trained."""
-    return Head(
-        matrix_factorization.preference_head(config.mf, problem, seed),
-        multilayer_perceptron.preference_head(config.mlp, problem, seed),
-    )
+preference_head = two_tower.preference_head
 
 
 class Head(keras.layers.Layer):

@@ -76,6 +76,23 @@ class MultilayerPerceptron(_Frozen):
     """Probability in training that an id is taken for an unknown one."""
 
 
+class TwoTower(_Frozen):
+    """A two-tower head: a user is what was rated before, and metadata."""
+
+    embedding_size: Size = 32
+    """Length of a tower's output."""
+    feature_embedding_size: Size = 8
+    """Length of a category's embedding."""
+    decay: Annotated[float, Field(gt=0)] = 10.0
+    """Ratings after which an earlier one weighs a third."""
+    dropout: Share = 0.3
+    """Share of the ratings before that training does not see."""
+    l2: Penalty = 0.0001
+    """Weight of the squared norm of looked-up embeddings, per row of a batch."""
+    id_dropout: Share = 0.02
+    """Probability in training that an item is taken for an unknown one."""
+
+
 class HybridRating(_Frozen):
     """The rating head of the hybrid."""
 
@@ -83,15 +100,6 @@ class HybridRating(_Frozen):
     """The MF part."""
     mlp: MultilayerPerceptron = MultilayerPerceptron()
     """The MLP part, which learns what the MF part leaves."""
-
-
-class HybridPreference(_Frozen):
-    """The preference head of the hybrid."""
-
-    mf: MatrixFactorization = MatrixFactorization()
-    """The MF part."""
-    mlp: MultilayerPerceptron = MultilayerPerceptron()
-    """The MLP part."""
 
 
 class Training(_Frozen):
@@ -104,9 +112,12 @@ class Training(_Frozen):
     batch_size: Size = 1024
     """Rows per optimizer step."""
     learning_rate: Annotated[float, Field(gt=0.0)] = 0.003
-    """Adam's step size."""
-    negatives: Size = 64
-    """Items drawn per step as negatives, shared by its rows."""
+    """Adam's first step size; it falls to 0 along a cosine over the epochs."""
+    negatives: Size | None = 64
+    """Items drawn per step as negatives, shared by its rows; null: the whole catalogue but what
+    the user rated, better and, for some thousand items, fast."""
+    history: Size = 32
+    """Of a user's ratings before, so many of the latest are seen."""
 
 
 class Heads(NamedTuple):
@@ -119,6 +130,6 @@ class Heads(NamedTuple):
 ARCHITECTURES = {
     "mf": Heads(BayesianFactorization, MatrixFactorization),
     "mlp": Heads(MultilayerPerceptron, MultilayerPerceptron),
-    "hybrid": Heads(HybridRating, HybridPreference),
+    "hybrid": Heads(HybridRating, TwoTower),
 }
 """Every architecture and what configures it."""

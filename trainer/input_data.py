@@ -12,7 +12,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from tfx_recommender.trainer.problem import Catalogue, Entities, EntityShape, Interactions
-from tfx_recommender.transform.features import ITEM_ID, RATING, USER_ID, Columns, Side
+from tfx_recommender.transform.features import ITEM_ID, RATING, TIMESTAMP, USER_ID, Columns, Side
 
 _BATCH = 1 << 14
 
@@ -25,11 +25,13 @@ class Ratings:
       user_id: [R] codes into distinct ids (binary).
       item_id: likewise.
       rating: float32 [R].
+      time: int64 [R]; None: there is none, or it was not asked for.
     """
 
     user_id: pa.DictionaryArray
     item_id: pa.DictionaryArray
     rating: np.ndarray
+    time: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rating)
@@ -40,26 +42,30 @@ def serialized_examples(file_pattern: str) -> tf.data.Dataset:
     return tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(file_pattern)))
 
 
-def read(file_pattern: str) -> Ratings:
-    """Reads ids and ratings of all rows, in file order."""
+def read(file_pattern: str, with_time: bool = False) -> Ratings:
+    """Reads ids and ratings (and times) of all rows, in file order."""
     spec = {name: tf.io.FixedLenFeature([], tf.string) for name in (USER_ID, ITEM_ID)}
     spec[RATING] = tf.io.FixedLenFeature([], tf.float32)
+    if with_time:
+        spec[TIMESTAMP] = tf.io.FixedLenFeature([], tf.int64)
     batches = serialized_examples(file_pattern).batch(_BATCH)
     parsed = batches.map(lambda batch: tf.io.parse_example(batch, spec), tf.data.AUTOTUNE)
-    parts: dict[str, list[Any]] = {USER_ID: [], ITEM_ID: [], RATING: []}
+    parts: dict[str, list[Any]] = {name: [] for name in spec}
     for batch in parsed.as_numpy_iterator():
-        for name in (USER_ID, ITEM_ID):
-            parts[name].append(pa.array(batch[name], pa.binary()))
-        parts[RATING].append(batch[RATING])
+        for name, values in batch.items():
+            ids = name in (USER_ID, ITEM_ID)
+            parts[name].append(pa.array(values, pa.binary()) if ids else values)
     user_id, item_id = (
         pa.chunked_array(parts[name], pa.binary()).dictionary_encode().combine_chunks()
         for name in (USER_ID, ITEM_ID)
     )
-    return Ratings(user_id, item_id, np.concatenate([np.zeros(0, np.float32), *parts[RATING]]))
+    rating = np.concatenate([np.zeros(0, np.float32), *parts[RATING]])
+    time = np.concatenate([np.zeros(0, np.int64), *parts[TIMESTAMP]]) if with_time else None
+    return Ratings(user_id, item_id, rating, time)
 
 
 def concatenate(*splits: Ratings) -> Ratings:
-    """All rows one after the other; equal ids have equal codes."""
+    """All rows one after the other, without times; equal ids have equal codes."""
     user_id, item_id = (
         pa.chunked_array([getattr(split, name) for split in splits])
         .unify_dictionaries()
@@ -116,7 +122,9 @@ def catalogue_of(
 
 def interactions(rows: Ratings, users: Entities, items: Entities) -> Interactions:
     """The rows as positions in `users` and `items`; an unknown id is the last position."""
-    return Interactions(positions(rows.user_id, users), positions(rows.item_id, items), rows.rating)
+    return Interactions(
+        positions(rows.user_id, users), positions(rows.item_id, items), rows.rating, rows.time
+    )
 
 
 def positions(ids: pa.DictionaryArray, entities: Entities) -> np.ndarray:

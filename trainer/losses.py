@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import keras
+import numpy as np
+import tensorflow as tf
 
 
 class Head(Protocol):
@@ -35,6 +37,30 @@ class SquaredError(keras.layers.Layer):
         score = score_pairs(self.head, batch["user"], batch["item"], training)
         error = (batch["rating"] - self.rating_mean) / self.rating_scale - score
         return keras.ops.mean(keras.ops.square(error))
+
+
+class Softmax(keras.layers.Layer):
+    """Cross-entropy of the rated item in the whole catalogue: the loss of a preference head.
+
+    The other items that the user rated in training are no competitors.
+    """
+
+    def __init__(self, head: Head) -> None:
+        super().__init__(name="preference_loss")
+        self.built = True
+        self.head = head
+
+    def call(self, batch: dict[str, Any], training: bool = False) -> Any:
+        """The mean over a batch (see `training.Batches`), float32 []."""
+        head = self.head
+        user = head.user(batch["user"], training)
+        positive = head.interact(user, head.item(batch["item"], training)[:, None], training)
+        logits = head.interact(user, head.item(batch["catalogue"], training)[None], training)
+        competitors = tf.tensor_scatter_nd_update(
+            logits, batch["rated"], tf.fill(tf.shape(batch["rated"])[:1], -np.inf)
+        )
+        logits = keras.ops.concatenate([positive, competitors], axis=1)
+        return keras.ops.mean(keras.ops.logsumexp(logits, axis=1) - positive[:, 0])
 
 
 class SampledSoftmax(keras.layers.Layer):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,19 +36,25 @@ class Entities:
       index: row in the embedding table, int64 [N + 1].
       numeric: scaled numeric features, float32 [N + 1, F]; 0 is the mean.
       categories: feature name -> int64 [N + 1, M], padded with -1.
+      history: of users, the items rated latest in training (positions, int32 [N + 1, L], padded
+        with -1) and their ages (float32 [N + 1, L], see `Histories`); of items nothing.
     """
 
     raw_ids: np.ndarray
     index: np.ndarray
     numeric: np.ndarray
     categories: dict[str, np.ndarray]
+    history: tuple[np.ndarray, np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.raw_ids)
 
     def table(self) -> dict[str, Any]:
         """The columns as one nested dict, ready to be gathered row by row."""
-        return {"index": self.index, "numeric": self.numeric, "categories": self.categories}
+        table = {"index": self.index, "numeric": self.numeric, "categories": self.categories}
+        if self.history is not None:
+            table["history"], table["age"] = self.history
+        return table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,36 +82,124 @@ class Interactions:
       user: position in the users' `Entities`, int64 [R].
       item: position in the items' `Entities`, int64 [R].
       rating: float32 [R].
+      time: int64 [R]; None: not known.
     """
 
     user: np.ndarray
     item: np.ndarray
     rating: np.ndarray
+    time: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rating)
 
 
 @dataclasses.dataclass(frozen=True)
+class Moments:
+    """A moment in the life of a user for each of R rows; int32 [R] each.
+
+    Attributes:
+      start: where the user's ratings begin in `Histories`.
+      count: how many of them are no later than the moment.
+      exclude: the rating that must not be seen, the row's own; -1 if there is none.
+    """
+
+    start: np.ndarray
+    count: np.ndarray
+    exclude: np.ndarray
+
+
+class Histories:
+    """Every training rating, user by user in order of time; ratings of one time are equals."""
+
+    def __init__(self, train: Interactions, users: int, length: int, seed: int) -> None:
+        """Sorts the ratings.
+
+        Args:
+          train: the train split. Without times a user's ratings all count as one moment's, in
+            random order.
+          users: number of users; every `train.user` is below.
+          length: how many of the latest ratings a moment sees.
+          seed: of the random order.
+        """
+        self.length, self.has_times = length, train.time is not None
+        time = np.zeros(len(train), np.int64) if train.time is None else train.time
+        chance = np.random.default_rng(seed).random(len(train))
+        order = np.lexsort((chance, time, train.user))
+        user, time = train.user[order], time[order]
+        place = np.empty(len(order), np.int32)
+        place[order] = np.arange(len(order))
+        ratings = np.bincount(user, minlength=users)
+        # The unknown user, one past the last, has rated nothing.
+        self._starts = np.append(0, np.cumsum(ratings)).astype(np.int32)
+        self._ratings = np.append(ratings, 0).astype(np.int32)
+        # How many of the user's ratings are no later than each: the end of its run of equals.
+        last = np.append((user[1:] != user[:-1]) | (time[1:] != time[:-1]), True)
+        ends = np.flatnonzero(last)
+        run = np.cumsum(last) - last
+        upto = (ends[run] + 1 - self._starts[user]).astype(np.int32)
+        self.of_train = Moments(self._starts[train.user], upto[place], place)
+        self._item = tf.constant(train.item[order].astype(np.int32))
+        self._upto = tf.constant(upto)
+
+    def after(self, user: np.ndarray) -> Moments:
+        """The moment after all training ratings of each user, int [R]."""
+        return Moments(self._starts[user], self._ratings[user], np.full(len(user), -1, np.int32))
+
+    def latest(
+        self, start: tf.Tensor, count: tf.Tensor, exclude: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The latest ratings before some moments (see `Moments`).
+
+        Returns:
+          Items, positions int32 [B, length], padded with -1, and ages, float32 [B, length]: how
+          many other ratings lie between (infinite where there are no times).
+        """
+        place = (start + count)[:, None] - 1 - tf.range(self.length)
+        present = (place >= start[:, None]) & (place != exclude[:, None])
+        place = tf.maximum(place, 0)
+        item = tf.where(present, tf.gather(self._item, place), -1)
+        if not self.has_times:
+            return item, tf.fill(tf.shape(item), np.float32(np.inf))
+        age = count[:, None] - tf.gather(self._upto, place)
+        # The row's own rating is none of those between.
+        own = tf.cast((exclude[:, None] >= 0) & (age > 0), tf.int32)
+        return item, tf.cast(age - own, tf.float32)
+
+    def rated(self, user: tf.Tensor) -> tf.Tensor:
+        """(row, item) of all training ratings of some users [B]: int32 [P, 2]."""
+        start = tf.gather(self._starts, user)
+        spans = tf.ragged.range(start, start + tf.gather(self._ratings, user))
+        rows = tf.cast(spans.value_rowids(), tf.int32)
+        return tf.stack([rows, tf.gather(self._item, spans.values)], axis=1)
+
+
 class Problem:
     """Everything that training sees.
 
     Attributes:
-      catalogue: users and items.
+      catalogue: users, with what they rated latest, and items.
       train: rows to learn from.
       validation: rows to stop by.
+      histories: what users had rated at any moment.
+      rating_mean: of the train split.
+      rating_scale: standard deviation of the train split's ratings; 1 where all are equal.
     """
 
-    catalogue: Catalogue
-    train: Interactions
-    validation: Interactions
-
-    @property
-    def rating_mean(self) -> float:
-        """Of the train split."""
-        return float(self.train.rating.mean(dtype=np.float64))
-
-    @property
-    def rating_scale(self) -> float:
-        """Standard deviation of the train split's ratings; 1 where all are equal."""
-        return float(self.train.rating.std(dtype=np.float64)) or 1.0
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        train: Interactions,
+        validation: Interactions,
+        history: int,
+        seed: int,
+    ) -> None:
+        """Puts both splits together; `history` is the length that `Histories` takes."""
+        self.histories = Histories(train, len(catalogue.users), history, seed)
+        latest = self.histories.after(np.arange(len(catalogue.users) + 1))
+        seen, age = self.histories.latest(latest.start, latest.count, latest.exclude)
+        users = dataclasses.replace(catalogue.users, history=(seen.numpy(), age.numpy()))
+        self.catalogue = dataclasses.replace(catalogue, users=users)
+        self.train, self.validation = train, validation
+        self.rating_mean = float(train.rating.mean(dtype=np.float64))
+        self.rating_scale = float(train.rating.std(dtype=np.float64)) or 1.0

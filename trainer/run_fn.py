@@ -47,43 +47,46 @@ def run_fn(fn_args: Any) -> None:
     columns = Columns.from_dict(config["columns"])
     transform = tft.TFTransformOutput(fn_args.transform_output)
     (train_files,), (validation_files, test_files) = fn_args.train_files, fn_args.eval_files
-    train_rows, validation_rows = map(input_data.read, (train_files, validation_files))
+    train_rows, validation_rows = (
+        input_data.read(files, columns.has_timestamp) for files in (train_files, validation_files)
+    )
     catalogue = input_data.catalogue_of(
         train_files, train_rows, columns, transform, config["oov_buckets"]
     )
-    problem = Problem(
-        catalogue,
-        *(
-            input_data.interactions(rows, catalogue.users, catalogue.items)
-            for rows in (train_rows, validation_rows)
-        ),
+    how = hyperparameters.Training(**config["training"])
+    train, validation = (
+        input_data.interactions(rows, catalogue.users, catalogue.items)
+        for rows in (train_rows, validation_rows)
     )
+    problem = Problem(catalogue, train, validation, how.history, seed)
     with tf.summary.create_file_writer(fn_args.model_run_dir).as_default():
-        model = fit(config, problem, columns)
+        model = fit(config, how, problem, columns)
     known = input_data.concatenate(train_rows, validation_rows, input_data.read(test_files))
     export.export(
         fn_args.serving_model_dir,
         model,
-        catalogue,
+        problem.catalogue,
         columns,
         transform,
-        problem.train,
+        train,
         known,
         card={"architecture": config["architecture"], **config["card"]},
     )
 
 
-def fit(config: dict[str, Any], problem: Problem, columns: Columns) -> Recommender:
+def fit(
+    config: dict[str, Any], how: hyperparameters.Training, problem: Problem, columns: Columns
+) -> Recommender:
     """Builds and fits both heads of the configured architecture (see `run_fn`)."""
     name, seed = config["architecture"], config["seed"]
     architecture: Any = ARCHITECTURES[name]
     settings = hyperparameters.ARCHITECTURES[name]
-    how = hyperparameters.Training(**config["training"])
-    mean, scale = problem.rating_mean, problem.rating_scale
     rating = architecture.rating_head(settings.rating(**config["rating"]), problem, seed)
     preference = architecture.preference_head(
         settings.preference(**config["preference"]), problem, seed
     )
-    for loss in (losses.SquaredError(rating, mean, scale), losses.SampledSoftmax(preference)):
+    mean, scale = problem.rating_mean, problem.rating_scale
+    softmax = losses.SampledSoftmax if how.negatives else losses.Softmax
+    for loss in (losses.SquaredError(rating, mean, scale), softmax(preference)):
         training.fit(loss, problem, how, seed)
     return Recommender(rating, preference, mean, scale, (columns.rating_min, columns.rating_max))

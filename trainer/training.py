@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from tfx_recommender.trainer.hyperparameters import Training
-from tfx_recommender.trainer.problem import Catalogue, Interactions, Problem
+from tfx_recommender.trainer.problem import Interactions, Moments, Problem
 
 
 class Batches:
@@ -24,16 +24,17 @@ class Batches:
     """
 
     def __init__(
-        self, rows: Interactions, catalogue: Catalogue, config: Training, seed: int
+        self, rows: Interactions, moments: Moments, problem: Problem, config: Training, seed: int
     ) -> None:
         self.steps = max(1, len(rows) // config.batch_size)
-        self._rows, self._negatives = len(rows), config.negatives
-        self._size = min(config.batch_size, len(rows))
-        self._items = len(catalogue.items)
+        self._rows, self._size = len(rows), min(config.batch_size, len(rows))
+        self._items, self._negatives = len(problem.catalogue.items), config.negatives or 0
         self._seed = seed
-        self._columns = _constants(dataclasses.asdict(rows))
-        self._user_table = _constants(catalogue.users.table())
-        self._item_table = _constants(catalogue.items.table())
+        self._histories = problem.histories
+        columns = {"user": rows.user, "item": rows.item, "rating": rows.rating}
+        self._columns = _constants(columns | {"moment": dataclasses.astuple(moments)})
+        self._user_table = _constants(problem.catalogue.users.table())
+        self._item_table = _constants(problem.catalogue.items.table())
 
     def draw(self, epoch: Any) -> tuple[tf.Tensor, tf.Tensor]:
         """One epoch's rows, int32 [steps, B], and negatives, positions of items [steps, N]."""
@@ -46,13 +47,25 @@ class Batches:
         return rows, negatives
 
     def gather(self, rows: tf.Tensor, negatives: tf.Tensor) -> dict[str, Any]:
-        """A batch: `user` and `item` (as `Entities.table()`, [B] rows), `rating` [B] and
-        `negative` (items, [N] rows, shared by the batch)."""
+        """A batch; what a loss does not use is not computed.
+
+        Returns:
+          `user` and `item`: as `Entities.table()`, [B] rows, each user at the moment of the
+          rating; `rating`: float32 [B]; `negative`: items, [N] rows, shared by the batch;
+          `catalogue`: all items and the unknown one; `rated`: (row, item) of all training
+          ratings of the users, and of the batch itself, int32 [P, 2].
+        """
+        batch = _rows(self._columns, rows)
+        user = _rows(self._user_table, batch["user"])
+        user["history"], user["age"] = self._histories.latest(*batch["moment"])
+        own = tf.stack([tf.range(tf.size(rows)), tf.cast(batch["item"], tf.int32)], axis=1)
         return {
-            "user": _rows(self._user_table, tf.gather(self._columns["user"], rows)),
-            "item": _rows(self._item_table, tf.gather(self._columns["item"], rows)),
+            "user": user,
+            "item": _rows(self._item_table, batch["item"]),
+            "rating": batch["rating"],
             "negative": _rows(self._item_table, negatives),
-            "rating": tf.gather(self._columns["rating"], rows),
+            "catalogue": _rows(self._item_table, tf.range(self._items + 1)),
+            "rated": tf.concat([self._histories.rated(batch["user"]), own], axis=0),
         }
 
 
@@ -73,13 +86,21 @@ def fit(
     Returns:
       Training and validation loss of each epoch.
     """
-    batches = Batches(problem.train, problem.catalogue, config, seed)
-    held_out = Batches(problem.validation, problem.catalogue, config, seed)
+    batches = Batches(problem.train, problem.histories.of_train, problem, config, seed)
+    held_out = Batches(
+        problem.validation,
+        problem.histories.after(problem.validation.user),
+        problem,
+        config,
+        seed,
+    )
     loss(held_out.gather(*(drawn[0] for drawn in held_out.draw(0))))  # makes the weights
     variables = loss.trainable_variables
     if not variables:
         return []
-    optimizer = keras.optimizers.Adam(config.learning_rate)
+    optimizer = keras.optimizers.Adam(
+        keras.optimizers.schedules.CosineDecay(config.learning_rate, batches.steps * config.epochs)
+    )
     optimizer.build(variables)
 
     def train_step(batch: dict[str, Any]) -> tf.Tensor:

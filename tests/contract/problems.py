@@ -7,8 +7,9 @@ from typing import Any
 import keras
 import numpy as np
 import pyarrow as pa
+import tensorflow as tf
 
-from tfx_recommender.trainer import hyperparameters, losses, run_fn
+from tfx_recommender.trainer import hyperparameters, losses, run_fn, training
 from tfx_recommender.trainer.input_data import Ratings
 from tfx_recommender.trainer.problem import (
     Catalogue,
@@ -78,7 +79,7 @@ def ratings(user_ids: np.ndarray, item_ids: np.ndarray) -> Ratings:
 def problem(rows: Interactions) -> Problem:
     """These rows to learn from, the first forty of them to stop by."""
     few = Interactions(rows.user[:40], rows.item[:40], rows.rating[:40])
-    return Problem(catalogue(), rows, few)
+    return Problem(catalogue(), rows, few, history=8, seed=7)
 
 
 def losses_of(architecture: str, rows: Interactions, plain: bool = False) -> list[Any]:
@@ -91,7 +92,7 @@ def losses_of(architecture: str, rows: Interactions, plain: bool = False) -> lis
     rating, preference = {
         "mf": (sampler, mf),
         "mlp": (mlp, mlp),
-        "hybrid": ({"mf": sampler | {"side_information": 8}, "mlp": mlp}, {"mf": mf, "mlp": mlp}),
+        "hybrid": ({"mf": sampler | {"side_information": 8}, "mlp": mlp}, mlp),
     }[architecture]
     settings, module = (
         hyperparameters.ARCHITECTURES[architecture],
@@ -116,19 +117,7 @@ def recommender(rating: Any, preference: Any) -> Recommender:
 
 
 def batch(rows: Interactions, chosen: np.ndarray) -> dict[str, Any]:
-    """A batch as `training.Batches` makes it, every item as a negative."""
-    known = catalogue()
-
-    def gather(table: Any, positions: np.ndarray) -> dict[str, Any]:
-        return {
-            "index": table["index"][positions],
-            "numeric": table["numeric"][positions],
-            "categories": {k: v[positions] for k, v in table["categories"].items()},
-        }
-
-    return {
-        "user": gather(known.users.table(), rows.user[chosen]),
-        "item": gather(known.items.table(), rows.item[chosen]),
-        "negative": gather(known.items.table(), np.arange(ITEMS)),
-        "rating": rows.rating[chosen],
-    }
+    """A batch as training makes it, every item as a negative."""
+    to_fit, how = problem(rows), hyperparameters.Training()
+    batches = training.Batches(rows, to_fit.histories.of_train, to_fit, how, seed=7)
+    return batches.gather(tf.constant(chosen, tf.int32), tf.range(ITEMS))

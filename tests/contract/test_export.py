@@ -21,7 +21,8 @@ HELD_OUT = (
 @pytest.fixture(scope="module", params=["mf", "mlp", "hybrid", "baseline"])
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """An exported model, loaded by plain TensorFlow, and the model it was made from."""
-    rows, known = problems.interactions(), problems.catalogue()
+    rows = problems.interactions()
+    known = problems.problem(rows).catalogue
     if request.param == "baseline":
         model = baseline.bias_and_popularity(rows, problems.USERS, problems.ITEMS, (1.0, 5.0))
     else:
