@@ -2,7 +2,16 @@
 
 from setuptools import setup
 
-FOLDERS = ("pipeline", "pipeline/configs", "components", "trainer", "transform", "kubeflow")
+FOLDERS = (
+    "pipeline",
+    "pipeline/configs",
+    "components",
+    "components/evaluator",
+    "components/ratings_example_gen",
+    "trainer",
+    "transform",
+    "kubeflow",
+)
 PACKAGES = {f"tfx_recommender.{folder.replace('/', '.')}": folder for folder in FOLDERS}
 
 setup(
