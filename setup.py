@@ -22,5 +22,5 @@ setup(
     packages=list(PACKAGES),
     package_dir=PACKAGES,
     package_data={"tfx_recommender.pipeline.configs": ["*.yaml"]},
-    entry_points={"console_scripts": ["tfx-recommender = tfx_recommender.pipeline.cli:main"]},
+    entry_points={"console_scripts": ["tfx-recommender = tfx_recommender.kubeflow.cli:main"]},
 )

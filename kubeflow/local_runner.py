@@ -46,7 +46,7 @@ def run(config: Config, image: str, arguments: dict[str, Any]) -> str:
             **dict.fromkeys(("data_claim", "serving_claim", "serving_read_claim")),
         }
     )
-    text = compiler.compile_pipeline(config.model_copy(update={"kubeflow": settings}))
+    spec = compiler.compile_pipeline(config.model_copy(update={"kubeflow": settings}))
     root = os.path.join(config.root, "kubeflow")
     for folder in (root, config.serving_directory):
         os.makedirs(folder, exist_ok=True)
@@ -66,45 +66,33 @@ def run(config: Config, image: str, arguments: dict[str, Any]) -> str:
                 self.full_command,
                 detach=True,
                 volumes=self.get_volumes_to_mount(client),
-                mounts=_mounts(config, node),
+                mounts=mounts(config, node),
                 **self.runner.container_run_args,
             )
             try:
-                last = ""
-                for line in container.logs(stream=True):
-                    text = line.decode(errors="replace")
-                    print(text, end="")
-                    last = text.strip() or last
+                tail = ""
+                for chunk in container.logs(stream=True):
+                    said = chunk.decode(errors="replace")
+                    print(said, end="")
+                    tail = (tail + said)[-10_000:]
                 code = container.wait()["StatusCode"]
             finally:
                 container.remove(force=True)
                 client.close()
             if code:
-                failures.append(_error(code, node, last))
+                failures.append(_error(code, node, tail))
                 return local.status.Status.FAILURE
             return local.status.Status.SUCCESS
 
     local.init(
-        runner=local.DockerRunner(
-            **({} if os.getuid() == 0 else {"user": f"{os.getuid()}:{os.getgid()}"}),
-            network_mode="none",
-            read_only=True,
-            tmpfs={"/tmp": ""},
-            cap_drop=["ALL"],
-            security_opt=["no-new-privileges"],
-            # Podman's defaults may lie above what this machine allows.
-            ulimits=[
-                docker.types.Ulimit(name="nofile", soft=1024, hard=4096),
-                docker.types.Ulimit(name="nproc", soft=4096, hard=4096),
-            ],
-        ),
+        runner=local.DockerRunner(**container_arguments()),
         pipeline_root=root,
         raise_on_error=True,
     )
     before = set(os.listdir(root))
     with mock.patch.object(docker_task_handler, "DockerTaskHandler", StepContainer):
         try:
-            components.load_component_from_text(text)(**arguments)
+            components.load_component_from_text(spec)(**arguments)
         except RuntimeError:
             if failures:
                 raise failures[0] from None
@@ -113,21 +101,42 @@ def run(config: Config, image: str, arguments: dict[str, Any]) -> str:
     return os.path.join(root, folder)
 
 
-def _mounts(config: Config, node: str) -> list[Any]:
+def container_arguments() -> dict[str, Any]:
+    """How every step's container is shut in: docker-py's arguments."""
+    import docker
+
+    arguments: dict[str, Any] = {
+        "network_mode": "none",
+        "read_only": True,
+        "tmpfs": {"/tmp": ""},
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges"],
+        # Podman's defaults may lie above what this machine allows.
+        "ulimits": [
+            docker.types.Ulimit(name="nofile", soft=1024, hard=4096),
+            docker.types.Ulimit(name="nproc", soft=4096, hard=4096),
+        ],
+    }
+    if os.getuid() != 0:  # root's folders are given to the image's user instead
+        arguments["user"] = f"{os.getuid()}:{os.getgid()}"
+    return arguments
+
+
+def mounts(config: Config, node: str) -> list[Any]:
     """What a step's container sees of this machine besides the run's artifacts."""
     import docker
 
     def bind(path: str, read_only: bool) -> Any:
         return docker.types.Mount(path, path, type="bind", read_only=read_only)
 
-    mounts = []
+    found = []
     if node in compiler.READ_DATA:
         entities = [file for file in (config.data.users, config.data.items) if file is not None]
         paths = [*config.data.ratings.paths, *(file.path for file in entities)]
-        mounts += [bind(path, True) for path in paths]
+        found += [bind(path, True) for path in paths]
     if node in compiler.READ_SERVING | compiler.WRITE_SERVING:
-        mounts.append(bind(config.serving_directory, node in compiler.READ_SERVING))
-    return mounts
+        found.append(bind(config.serving_directory, node in compiler.READ_SERVING))
+    return found
 
 
 def _digest(image: str) -> str:
@@ -151,10 +160,8 @@ def _digest(image: str) -> str:
     return next(iter(found.attrs["RepoDigests"]), f"{name}@{found.id}")
 
 
-def _error(code: int, node: str, last_line: str) -> UserError:
-    """A failed step's error, with the exit code that it ended with."""
-    message = last_line.removeprefix("tfx-recommender: ") or f"{node}: exit code {code}"
-    for kind in (ConfigError, BadDataError):
-        if code == kind.exit_code:
-            return kind(message)
-    return UserError(message)
+def _error(code: int, node: str, log: str) -> UserError:
+    """A failed step's error: the last line of its log, and the exit code that it ended with."""
+    last = (log.strip().splitlines() or [f"{node}: exit code {code}"])[-1]
+    kinds = {kind.exit_code: kind for kind in (ConfigError, BadDataError)}
+    return kinds.get(code, UserError)(last.removeprefix("tfx-recommender: "))
