@@ -157,9 +157,8 @@ def _settings(config: Config) -> Kubeflow:
     files = [file.path for file in (config.data.users, config.data.items) if file is not None]
     for path in [*config.data.ratings.paths, *files]:
         _require_on("data", path, settings.data_claim, "data_claim")
-    if "://" not in config.serving_root:
-        for name in ("serving_claim", "serving_read_claim"):
-            _require_on("serving_root", config.serving_directory, getattr(settings, name), name)
+    for name in ("serving_claim", "serving_read_claim"):
+        _require_on("serving_root", config.serving_directory, getattr(settings, name), name)
     return settings
 
 
