@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -14,9 +15,6 @@ if TYPE_CHECKING:
     from tfx_recommender.kubeflow.service import Service
     from tfx_recommender.pipeline.config import Config
 
-_HOST = click.option("--host", required=True, help="URL of Kubeflow Pipelines.")
-_TOKEN = click.option("--token", envvar="KFP_TOKEN", help="Bearer token (or KFP_TOKEN).")
-_NAMESPACE = click.option("--namespace", help="Your namespace, where KFP serves many.")
 _ACCOUNT = click.option(
     "--service-account", help="The Kubernetes service account that the run's pods use."
 )
@@ -30,6 +28,19 @@ _PARAMETER = click.option(
     multiple=True,
     help="Sets a pipeline parameter, the value as YAML; may be given several times.",
 )
+
+
+def _for_service(command: Callable[..., None]) -> Callable[..., None]:
+    """What every command that speaks to a KFP service takes."""
+    for option in (
+        click.option("--namespace", help="Your namespace, where KFP serves many."),
+        click.option("--token", envvar="KFP_TOKEN", help="Bearer token (or KFP_TOKEN)."),
+        click.option("--host", required=True, help="URL of Kubeflow Pipelines."),
+        pipeline_cli.SET,
+        pipeline_cli.CONFIG,
+    ):
+        command = option(command)
+    return command
 
 
 @pipeline_cli.cli.group()
@@ -68,11 +79,7 @@ def run_local(
 
 
 @kubeflow.command()
-@pipeline_cli.CONFIG
-@pipeline_cli.SET
-@_HOST
-@_TOKEN
-@_NAMESPACE
+@_for_service
 @_ACCOUNT
 @_VERSION
 @_PARAMETER
@@ -100,11 +107,7 @@ def submit(
 
 
 @kubeflow.command()
-@pipeline_cli.CONFIG
-@pipeline_cli.SET
-@_HOST
-@_TOKEN
-@_NAMESPACE
+@_for_service
 @_ACCOUNT
 @_VERSION
 @_PARAMETER
@@ -144,11 +147,7 @@ def schedule(
 
 
 @kubeflow.command()
-@pipeline_cli.CONFIG
-@pipeline_cli.SET
-@_HOST
-@_TOKEN
-@_NAMESPACE
+@_for_service
 def schedules(
     config_path: str,
     overrides: tuple[str, ...],
@@ -164,11 +163,7 @@ def schedules(
 
 
 @kubeflow.command()
-@pipeline_cli.CONFIG
-@pipeline_cli.SET
-@_HOST
-@_TOKEN
-@_NAMESPACE
+@_for_service
 def unschedule(
     config_path: str,
     overrides: tuple[str, ...],

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner, Result
 from tfx.dsl.component.experimental.annotations import OutputDict, Parameter
 from tfx.dsl.component.experimental.decorators import component
 
 from tfx_recommender.components.errors import ConfigError, UserError
+from tfx_recommender.kubeflow import cli as kubeflow_cli  # noqa: F401 - adds its commands
 from tfx_recommender.kubeflow import compiler, spec_check, steps
-from tfx_recommender.pipeline import config, dag
+from tfx_recommender.pipeline import cli, config, dag
 from tfx_recommender.pipeline.world import World
 
 
@@ -54,6 +56,18 @@ def tasks(spec: dict[str, Any]) -> dict[str, Any]:
 def test_k1_compiling_gives_the_golden_bytes_each_time(golden: config.Config, text: str) -> None:
     assert text == (FOLDER / "pipeline.yaml").read_text(encoding="utf-8")
     assert text == compiler.compile_pipeline(golden)
+
+
+def test_the_command_writes_the_golden_file_or_says_why_not(tmp_path: Path) -> None:
+    def compile_to(path: Path) -> Result:
+        arguments = ["kubeflow", "compile", str(FOLDER / "config.yaml"), "-o", str(path)]
+        return CliRunner().invoke(cli.cli, arguments)
+
+    assert compile_to(tmp_path / "pipeline.yaml").exit_code == 0
+    assert (tmp_path / "pipeline.yaml").read_bytes() == (FOLDER / "pipeline.yaml").read_bytes()
+    error = compile_to(tmp_path / "no" / "pipeline.yaml").exception
+    assert isinstance(error, ConfigError)
+    assert str(error).endswith("pipeline.yaml: cannot be written (No such file or directory)")
 
 
 def test_k7_nodes_and_edges_are_the_local_dags_and_world(
