@@ -4,6 +4,7 @@ import os
 import shutil
 
 import numpy as np
+import pyarrow as pa
 from tfx.dsl.component.experimental.annotations import (
     InputArtifact,
     OutputArtifact,
@@ -15,8 +16,7 @@ from tfx.utils import path_utils
 
 from tfx_recommender.components import served_models
 from tfx_recommender.trainer import baseline, export, input_data
-from tfx_recommender.trainer.entities import Entities, EntityShape
-from tfx_recommender.trainer.training import Interactions
+from tfx_recommender.trainer.problem import Catalogue, Entities, EntityShape
 from tfx_recommender.transform.features import SPLITS, TRAIN, Columns
 
 DESCRIPTION_PROPERTY = "description"
@@ -66,41 +66,31 @@ def _export_first_baseline(
     examples: standard_artifacts.Examples, target: str, columns: Columns
 ) -> None:
     """Fits on the train split and writes the SavedModel."""
-    ids = {
-        name: input_data.id_columns(
-            os.path.join(artifact_utils.get_split_uri([examples], name), "*")
-        )
+    rows = {
+        name: input_data.read(os.path.join(artifact_utils.get_split_uri([examples], name), "*"))
         for name in SPLITS
     }
-    user_ids, item_ids = ids[TRAIN]
-    users, items = _entities(user_ids), _entities(item_ids)
-    train = Interactions(
-        user=input_data.positions(user_ids, users),
-        item=input_data.positions(item_ids, items),
-        rating=input_data.ratings(
-            os.path.join(artifact_utils.get_split_uri([examples], TRAIN), "*")
-        ),
-    )
-    known_users, known_items = zip(*ids.values(), strict=True)
+    users, items = _entities(rows[TRAIN].user_id), _entities(rows[TRAIN].item_id)
+    train = input_data.interactions(rows[TRAIN], users, items)
     rating_range = (columns.rating_min, columns.rating_max)
     export.export(
         target,
         baseline.bias_and_popularity(train, len(users), len(items), rating_range),
-        input_data.Catalogue(users, items, _shape(users), _shape(items)),
+        Catalogue(users, items, _shape(users), _shape(items)),
         columns,
         transform=None,
         train=train,
-        known=(np.concatenate(known_users), np.concatenate(known_items)),
+        known=input_data.concatenate(*rows.values()),
         card={"architecture": "bias_and_popularity"},
     )
 
 
-def _entities(raw_ids: np.ndarray) -> Entities:
-    known = np.unique(raw_ids)
+def _entities(ids: pa.DictionaryArray) -> Entities:
+    count = len(ids.dictionary)
     return Entities(
-        raw_ids=known,
-        index=np.arange(len(known) + 1),
-        numeric=np.zeros((len(known) + 1, 0), np.float32),
+        raw_ids=np.array(ids.dictionary.to_pylist(), object),
+        index=np.arange(count + 1),
+        numeric=np.zeros((count + 1, 0), np.float32),
         categories={},
     )
 

@@ -20,7 +20,9 @@ from tfx_recommender.components.ratings_example_gen.config import Data, Split
 from tfx_recommender.pipeline.kubeflow_section import Kubeflow
 from tfx_recommender.trainer.hyperparameters import (
     ARCHITECTURES,
-    Hybrid,
+    BayesianFactorization,
+    HybridPreference,
+    HybridRating,
     MatrixFactorization,
     MultilayerPerceptron,
     Training,
@@ -33,15 +35,16 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-Heads = TypeVar("Heads", bound=BaseModel)
+Rating = TypeVar("Rating", bound=BaseModel)
+Preference = TypeVar("Preference", bound=BaseModel)
 
 
-class Model(_Frozen, Generic[Heads]):
+class Model(_Frozen, Generic[Rating, Preference]):
     """One architecture: hyperparameters of its two heads, and how it is trained."""
 
-    rating: Heads
+    rating: Rating
     """The head that predicts ratings."""
-    preference: Heads
+    preference: Preference
     """The head that ranks."""
     training: Training = Training()
     """How both are trained."""
@@ -50,11 +53,11 @@ class Model(_Frozen, Generic[Heads]):
 class Models(_Frozen):
     """The architectures to train; the best blessed one is pushed."""
 
-    mf: Model[MatrixFactorization] | None = None
+    mf: Model[BayesianFactorization, MatrixFactorization] | None = None
     """Matrix factorisation."""
-    mlp: Model[MultilayerPerceptron] | None = None
+    mlp: Model[MultilayerPerceptron, MultilayerPerceptron] | None = None
     """Multilayer perceptron."""
-    hybrid: Model[Hybrid] | None = None
+    hybrid: Model[HybridRating, HybridPreference] | None = None
     """Both in parallel."""
 
     @model_validator(mode="before")
@@ -73,7 +76,7 @@ class Models(_Frozen):
             raise ValueError(f"name at least one of {', '.join(ARCHITECTURES)}")
         return self
 
-    def chosen(self) -> dict[str, Model[Any]]:
+    def chosen(self) -> dict[str, Model[Any, Any]]:
         """Architecture -> its settings, for those that are to be trained."""
         named = {name: getattr(self, name) for name in ARCHITECTURES}
         return {name: model for name, model in named.items() if model is not None}

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import keras
 import numpy as np
 
+from tfx_recommender.trainer import factors
+from tfx_recommender.trainer.problem import Interactions
 from tfx_recommender.trainer.recommender import Recommender
-from tfx_recommender.trainer.training import Interactions
 
 
 def fit_biases(
@@ -48,32 +46,6 @@ def fit_biases(
     return mean, user_bias, item_bias
 
 
-class Head(keras.layers.Layer):
-    """score(u, i) = b_u + b_i, in the shape that every architecture has."""
-
-    def __init__(self, user_bias: np.ndarray, item_bias: np.ndarray) -> None:
-        super().__init__()
-        self.user_bias = self._table(user_bias)
-        self.item_bias = self._table(item_bias)
-
-    def _table(self, bias: np.ndarray) -> Any:
-        with_unknown = np.append(bias, 0.0).astype(np.float32)[:, None]
-        initializer = keras.initializers.Constant(with_unknown)
-        return self.add_weight(shape=with_unknown.shape, initializer=initializer)
-
-    def user(self, users: dict[str, Any], training: bool = False) -> Any:
-        """Users' biases: [B] rows -> [B, 1]."""
-        return keras.ops.take(self.user_bias, users["index"], axis=0)
-
-    def item(self, items: dict[str, Any], training: bool = False) -> Any:
-        """Items' biases: [...] rows -> [..., 1]."""
-        return keras.ops.take(self.item_bias, items["index"], axis=0)
-
-    def interact(self, user: Any, item: Any, training: bool = False) -> Any:
-        """Scores: user [B, 1] and item [B or 1, K, 1] -> [B, K]."""
-        return user + item[..., 0]
-
-
 def bias_and_popularity(
     train: Interactions, users: int, items: int, rating_range: tuple[float, float]
 ) -> Recommender:
@@ -88,9 +60,13 @@ def bias_and_popularity(
     mean, user_bias, item_bias = fit_biases(train, users, items)
     popularity = np.bincount(train.item, minlength=items)
     return Recommender(
-        rating=Head(user_bias, item_bias),
-        preference=Head(np.zeros(users), popularity),
+        rating=factors.Head(_with_unknown(user_bias), _with_unknown(item_bias)),
+        preference=factors.Head(_with_unknown(np.zeros(users)), _with_unknown(popularity)),
         rating_mean=mean,
         rating_scale=1.0,
         rating_range=rating_range,
     )
+
+
+def _with_unknown(bias: np.ndarray) -> np.ndarray:
+    return np.append(bias, 0.0).astype(np.float32)[:, None]

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from tfx_recommender.trainer.entities import EntityShape
+from tfx_recommender.trainer.problem import EntityShape
 
 
 class IdEmbedding(keras.layers.Layer):

@@ -23,11 +23,10 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from tfx_recommender.trainer import input_data
-from tfx_recommender.trainer.entities import Entities, EntityShape
-from tfx_recommender.trainer.input_data import Catalogue
+from tfx_recommender.trainer.input_data import Ratings
+from tfx_recommender.trainer.problem import Catalogue, Entities, EntityShape, Interactions
 from tfx_recommender.trainer.recommender import Recommender
-from tfx_recommender.trainer.training import Interactions
-from tfx_recommender.transform.features import ITEM_ID, USER_ID, Columns, Side
+from tfx_recommender.transform.features import ITEM_ID, RATING, TIMESTAMP, USER_ID, Columns, Side
 
 MODEL_CARD = os.path.join("assets.extra", "model.json")
 
@@ -39,7 +38,7 @@ def export(
     columns: Columns,
     transform: tft.TFTransformOutput | None,
     train: Interactions,
-    known: tuple[np.ndarray, np.ndarray],
+    known: Ratings,
     card: dict[str, Any],
 ) -> None:
     """Writes the SavedModel.
@@ -52,8 +51,8 @@ def export(
       transform: the transform graph that `serving_default` applies; None for a model without
         features, whose `serving_default` needs only the ids.
       train: the train split, which says who rated an item.
-      known: user ids and item ids (bytes) of every known rating of every split: what
-        `recommend` hides. Nothing is learnt from them.
+      known: every known rating of every split: what `recommend` hides. Nothing is learnt from
+        them.
       card: written as JSON beside the model: what it is, and how its data were split.
     """
     served = _ServedModel(model, catalogue, columns, transform, train, known)
@@ -109,10 +108,11 @@ class _Side(tf.Module):
 class _History(tf.Module):
     """Which items each user is known to have rated, as positions in the catalogue."""
 
-    def __init__(self, user_ids: np.ndarray, item_ids: np.ndarray, items: Entities) -> None:
+    def __init__(self, known: Ratings, items: Entities) -> None:
         super().__init__()
-        users, user = np.unique(user_ids, return_inverse=True)
-        position = input_data.positions(item_ids, items)
+        users = np.array(known.user_id.dictionary.to_pylist(), object)
+        user = known.user_id.indices.to_numpy()
+        position = input_data.positions(known.item_id, items)
         rated = position < len(items)
         user, position = user[rated], position[rated]
         offsets = np.append(0, np.cumsum(np.bincount(user, minlength=len(users))))
@@ -137,14 +137,14 @@ class _ServedModel(tf.Module):
         columns: Columns,
         transform: tft.TFTransformOutput | None,
         train: Interactions,
-        known: tuple[np.ndarray, np.ndarray],
+        known: Ratings,
     ) -> None:
         super().__init__()
         self.model = model
         self.columns = columns
         self.users = _Side(catalogue.users, catalogue.user_shape)
         self.items = _Side(catalogue.items, catalogue.item_shape)
-        self.history = _History(*known, catalogue.items)
+        self.history = _History(known, catalogue.items)
         head = model.preference_head
         user_vectors = head.user(catalogue.users.table()).numpy()
         item_vectors = head.item(catalogue.items.table()).numpy()
@@ -156,27 +156,35 @@ class _ServedModel(tf.Module):
                 for name, spec in transform.raw_feature_spec().items()
                 if name in (USER_ID, ITEM_ID, *(f.name for f in columns.features))
             }
-            self.transform_layer = transform.transform_features_layer()
+            # Not tft's Keras layer: saving that traces the same graph four times more.
+            self.transform_graph = tf.saved_model.load(transform.transform_savedmodel_dir)
         else:
             self.raw_spec = {
                 name: tf.io.FixedLenFeature([1], tf.string) for name in (USER_ID, ITEM_ID)
             }
-            self.transform_layer = None
+            self.transform_graph = None
 
-    @tf.function
+    @tf.function(autograph=False)
     def serving_default(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         raw = tf.io.parse_example(examples, self.raw_spec)
-        if self.transform_layer is None:
+        if self.transform_graph is None:
             users = self.users.rows(raw[USER_ID][:, 0])
             items = self.items.rows(raw[ITEM_ID][:, 0])
         else:
-            encoded = self.transform_layer(raw)
+            encoded = self.transform_graph.transform_fn(raw | self._unused(tf.size(examples)))
             users = self._encoded_side("user", USER_ID, encoded)
             items = self._encoded_side("item", ITEM_ID, encoded)
         return {
             "rating": self.model.rate(users, items),
             "preference": self.model.prefer(users, items),
         }
+
+    def _unused(self, batch: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What the transform graph takes and serving does not have; nothing depends on it."""
+        unused = {RATING: tf.zeros([batch, 1])}
+        if self.columns.has_timestamp:
+            unused[TIMESTAMP] = tf.zeros([batch, 1], tf.int64)
+        return unused
 
     def _encoded_side(self, side: Side, id_name: str, encoded: dict[str, Any]) -> dict[str, Any]:
         numeric = [encoded[f.name] for f in self.columns.of(side, "numeric")]
@@ -190,16 +198,16 @@ class _ServedModel(tf.Module):
             },
         }
 
-    @tf.function
+    @tf.function(autograph=False)
     def score(self, user_id: tf.Tensor, item_id: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"rating": self.model.rate(self.users.rows(user_id), self.items.rows(item_id))}
 
-    @tf.function
+    @tf.function(autograph=False)
     def preference(self, user_id: tf.Tensor, item_id: tf.Tensor) -> dict[str, tf.Tensor]:
         users, items = self.users.rows(user_id), self.items.rows(item_id)
         return {"preference": self.model.prefer_all(users, items)}
 
-    @tf.function
+    @tf.function(autograph=False)
     def recommend(
         self, user_id: tf.Tensor, k: tf.Tensor, liked_item_ids: tf.Tensor
     ) -> dict[str, tf.Tensor]:

@@ -1,6 +1,8 @@
-"""Hybrid: MF and MLP in parallel, trained together, one output.
+"""Hybrid: MF and MLP in parallel, one output.
 
 He et al.: Neural Collaborative Filtering (2017), section 3.4 (NeuMF), with biases and metadata.
+For ratings the MF part is Bayesian and knows the metadata and what each user rated; the MLP
+learns what that leaves. For rankings both are trained together.
 """
 
 from __future__ import annotations
@@ -10,18 +12,32 @@ from typing import Any
 import keras
 
 from tfx_recommender.trainer import matrix_factorization, multilayer_perceptron
-from tfx_recommender.trainer.entities import EntityShape
-from tfx_recommender.trainer.hyperparameters import Hybrid
+from tfx_recommender.trainer.hyperparameters import HybridPreference, HybridRating
+from tfx_recommender.trainer.problem import Problem
+
+
+def rating_head(config: HybridRating, problem: Problem, seed: int) -> Head:
+    """The MF part is fitted already, the MLP part still to be trained; it starts at 0."""
+    return Head(
+        matrix_factorization.rating_head(config.mf, problem, seed),
+        multilayer_perceptron.rating_head(config.mlp, problem, seed),
+    )
+
+
+def preference_head(config: HybridPreference, problem: Problem, seed: int) -> Head:
+    """To be trained."""
+    return Head(
+        matrix_factorization.preference_head(config.mf, problem, seed),
+        multilayer_perceptron.preference_head(config.mlp, problem, seed),
+    )
 
 
 class Head(keras.layers.Layer):
     """score(u, i) = MF(u, i) + MLP(u, i)."""
 
-    def __init__(self, config: Hybrid, users: EntityShape, items: EntityShape) -> None:
+    def __init__(self, mf: Any, mlp: Any) -> None:
         super().__init__()
-        self.mf = matrix_factorization.Head(config.mf, users, items)
-        self.mlp = multilayer_perceptron.Head(config.mlp, users, items)
-        self.mf_size = config.mf.embedding_size + 1
+        self.mf, self.mlp = mf, mlp
 
     def user(self, users: dict[str, Any], training: bool = False) -> Any:
         """Vectors of users: [B] rows -> [B, D], both parts side by side."""
@@ -37,7 +53,7 @@ class Head(keras.layers.Layer):
 
     def interact(self, user: Any, item: Any, training: bool = False) -> Any:
         """Scores: user [B, D] and item [B or 1, K, D] -> [B, K]."""
-        size = self.mf_size
-        mf = self.mf.interact(user[:, :size], item[..., :size], training)
-        mlp = self.mlp.interact(user[:, size:], item[..., size:], training)
+        width = self.mf.width
+        mf = self.mf.interact(user[:, :width], item[..., :width], training)
+        mlp = self.mlp.interact(user[:, width:], item[..., width:], training)
         return mf + mlp

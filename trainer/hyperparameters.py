@@ -6,9 +6,9 @@ these classes; a Trainer gets them back as JSON.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class _Frozen(BaseModel):
@@ -21,7 +21,7 @@ Size = Annotated[int, Field(ge=1)]
 
 
 class MatrixFactorization(_Frozen):
-    """One MF head."""
+    """An MF head that is trained."""
 
     embedding_size: Size = 64
     """Length of an id's embedding."""
@@ -31,6 +31,32 @@ class MatrixFactorization(_Frozen):
     """The same for biases."""
     id_dropout: Share = 0.02
     """Probability in training that an id is taken for an unknown one."""
+
+
+class BayesianFactorization(_Frozen):
+    """MF of the ratings, sampled from its posterior instead of optimised."""
+
+    embedding_size: Size = 32
+    """Length of an id's embedding, to which the samples' mean prediction is shortened."""
+    factors: Size = 16
+    """Length of an id's vector in each sample, bias aside."""
+    sweeps: Size = 200
+    """Draws of all users and items in turn."""
+    burn_in: Annotated[int, Field(ge=0)] = 60
+    """Sweeps that are left out, while the chain finds its way."""
+    samples: Size = 60
+    """Sweeps that are averaged, spread evenly over the rest."""
+    side_information: Annotated[int, Field(ge=0)] = 0
+    """Metadata and what was rated as side information: of each kind so many columns; 0: none."""
+
+    @model_validator(mode="after")
+    def _check(self) -> BayesianFactorization:
+        if self.sweeps - self.burn_in < self.samples:
+            raise ValueError(
+                f"samples: {self.samples} do not fit into the {self.sweeps - self.burn_in} sweeps"
+                " after the burn_in"
+            )
+        return self
 
 
 class MultilayerPerceptron(_Frozen):
@@ -50,8 +76,17 @@ class MultilayerPerceptron(_Frozen):
     """Probability in training that an id is taken for an unknown one."""
 
 
-class Hybrid(_Frozen):
-    """One hybrid head: MF and MLP in parallel."""
+class HybridRating(_Frozen):
+    """The rating head of the hybrid."""
+
+    mf: BayesianFactorization = BayesianFactorization(side_information=512)
+    """The MF part."""
+    mlp: MultilayerPerceptron = MultilayerPerceptron()
+    """The MLP part, which learns what the MF part leaves."""
+
+
+class HybridPreference(_Frozen):
+    """The preference head of the hybrid."""
 
     mf: MatrixFactorization = MatrixFactorization()
     """The MF part."""
@@ -74,5 +109,16 @@ class Training(_Frozen):
     """Items drawn per step as negatives, shared by its rows."""
 
 
-ARCHITECTURES = {"mf": MatrixFactorization, "mlp": MultilayerPerceptron, "hybrid": Hybrid}
-"""Architecture -> the hyperparameters of its heads."""
+class Heads(NamedTuple):
+    """The hyperparameters of an architecture's two heads."""
+
+    rating: type[BaseModel]
+    preference: type[BaseModel]
+
+
+ARCHITECTURES = {
+    "mf": Heads(BayesianFactorization, MatrixFactorization),
+    "mlp": Heads(MultilayerPerceptron, MultilayerPerceptron),
+    "hybrid": Heads(HybridRating, HybridPreference),
+}
+"""Every architecture and what configures it."""

@@ -11,28 +11,28 @@ import pyarrow.compute as pc
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from tfx_recommender.trainer.entities import Entities, EntityShape
-from tfx_recommender.trainer.training import Interactions
+from tfx_recommender.trainer.problem import Catalogue, Entities, EntityShape, Interactions
 from tfx_recommender.transform.features import ITEM_ID, RATING, USER_ID, Columns, Side
 
-_PARSE_BATCH = 16384
+_BATCH = 1 << 14
 
 
 @dataclasses.dataclass(frozen=True)
-class Catalogue:
-    """The users and items that the train split knows.
+class Ratings:
+    """The rows of one split. Each distinct id is held once, in order of first appearance.
 
     Attributes:
-      users: every user of the train split.
-      items: every item of the train split.
-      user_shape: what a model needs to create the users' weights.
-      item_shape: the same for items.
+      user_id: [R] codes into distinct ids (binary).
+      item_id: likewise.
+      rating: float32 [R].
     """
 
-    users: Entities
-    items: Entities
-    user_shape: EntityShape
-    item_shape: EntityShape
+    user_id: pa.DictionaryArray
+    item_id: pa.DictionaryArray
+    rating: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rating)
 
 
 def serialized_examples(file_pattern: str) -> tf.data.Dataset:
@@ -40,93 +40,119 @@ def serialized_examples(file_pattern: str) -> tf.data.Dataset:
     return tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(file_pattern)))
 
 
-def id_columns(file_pattern: str) -> tuple[np.ndarray, np.ndarray]:
-    """The user and item ids of all rows: two object arrays of bytes, [R]."""
+def read(file_pattern: str) -> Ratings:
+    """Reads ids and ratings of all rows, in file order."""
     spec = {name: tf.io.FixedLenFeature([], tf.string) for name in (USER_ID, ITEM_ID)}
-    columns = _collect(serialized_examples(file_pattern), spec, lambda batch: batch)
-    return columns[USER_ID], columns[ITEM_ID]
+    spec[RATING] = tf.io.FixedLenFeature([], tf.float32)
+    batches = serialized_examples(file_pattern).batch(_BATCH)
+    parsed = batches.map(lambda batch: tf.io.parse_example(batch, spec), tf.data.AUTOTUNE)
+    parts: dict[str, list[Any]] = {USER_ID: [], ITEM_ID: [], RATING: []}
+    for batch in parsed.as_numpy_iterator():
+        for name in (USER_ID, ITEM_ID):
+            parts[name].append(pa.array(batch[name], pa.binary()))
+        parts[RATING].append(batch[RATING])
+    user_id, item_id = (
+        pa.chunked_array(parts[name], pa.binary()).dictionary_encode().combine_chunks()
+        for name in (USER_ID, ITEM_ID)
+    )
+    return Ratings(user_id, item_id, np.concatenate([np.zeros(0, np.float32), *parts[RATING]]))
 
 
-def ratings(file_pattern: str) -> np.ndarray:
-    """The ratings of all rows, float32 [R]."""
-    spec = {RATING: tf.io.FixedLenFeature([], tf.float32)}
-    return _collect(serialized_examples(file_pattern), spec, lambda batch: batch)[RATING]
-
-
-class EncodedExamples:
-    """Rows of one file pattern, through the transform graph.
-
-    Attributes:
-      raw_user_id: bytes, object [R].
-      raw_item_id: bytes, object [R].
-      columns: the outputs of `preprocessing_fn` by name, categories padded with -1.
-    """
-
-    def __init__(self, file_pattern: str, transform: tft.TFTransformOutput) -> None:
-        def encode(batch: dict[str, Any]) -> dict[str, Any]:
-            encoded = transform.transform_raw_features(batch)
-            raw = {f"raw_{name}": batch[name][:, 0] for name in (USER_ID, ITEM_ID)}
-            return {name: _dense(value) for name, value in encoded.items()} | raw
-
-        columns = _collect(serialized_examples(file_pattern), transform.raw_feature_spec(), encode)
-        self.raw_user_id = columns.pop(f"raw_{USER_ID}")
-        self.raw_item_id = columns.pop(f"raw_{ITEM_ID}")
-        self.columns = columns
+def concatenate(*splits: Ratings) -> Ratings:
+    """All rows one after the other; equal ids have equal codes."""
+    user_id, item_id = (
+        pa.chunked_array([getattr(split, name) for split in splits])
+        .unify_dictionaries()
+        .combine_chunks()
+        for name in ("user_id", "item_id")
+    )
+    return Ratings(user_id, item_id, np.concatenate([split.rating for split in splits]))
 
 
 def catalogue_of(
-    train: EncodedExamples, columns: Columns, transform: tft.TFTransformOutput, oov_buckets: int
+    file_pattern: str,
+    train: Ratings,
+    columns: Columns,
+    transform: tft.TFTransformOutput,
+    oov_buckets: int,
 ) -> Catalogue:
-    """Collects the users and items of the train split, in order of first appearance."""
-    users = _entities("user", USER_ID, train.raw_user_id, train, columns, transform)
-    items = _entities("item", ITEM_ID, train.raw_item_id, train, columns, transform)
+    """Collects the users and items of the train split, in order of first appearance.
+
+    Only the rows where a user or an item appears first go through the transform graph.
+
+    Args:
+      file_pattern: the train split.
+      train: what `read` returned for it.
+      columns: the column contract.
+      transform: the transform graph.
+      oov_buckets: embeddings that ids out of vocabulary share.
+    """
+    first_of_user, first_of_item = _first_rows(train.user_id), _first_rows(train.item_id)
+    rows = np.union1d(first_of_user, first_of_item)
+    encoded = _encode(_pick(file_pattern, rows, len(train)), transform)
+
+    def entities(side: Side, id_name: str, ids: pa.DictionaryArray, first: np.ndarray) -> Entities:
+        place = np.searchsorted(rows, first)
+        numeric = [encoded[f.name][place] for f in columns.of(side, "numeric")]
+        table = np.stack(numeric, axis=1) if numeric else np.zeros((len(first), 0))
+        unknown = transform.vocabulary_size_by_name(id_name)
+        return Entities(
+            raw_ids=np.array(ids.dictionary.to_pylist(), dtype=object),
+            index=np.append(encoded[id_name][place], unknown),
+            numeric=np.append(table, np.zeros((1, table.shape[1])), axis=0).astype(np.float32),
+            categories={
+                f.name: np.pad(encoded[f.name][place], ((0, 1), (0, 0)), constant_values=-1)
+                for f in columns.of(side, "category", "categories")
+            },
+        )
+
     return Catalogue(
-        users,
-        items,
+        entities("user", USER_ID, train.user_id, first_of_user),
+        entities("item", ITEM_ID, train.item_id, first_of_item),
         _shape("user", USER_ID, columns, transform, oov_buckets),
         _shape("item", ITEM_ID, columns, transform, oov_buckets),
     )
 
 
-def interactions(examples: EncodedExamples, users: Entities, items: Entities) -> Interactions:
+def interactions(rows: Ratings, users: Entities, items: Entities) -> Interactions:
     """The rows as positions in `users` and `items`; an unknown id is the last position."""
-    return Interactions(
-        user=positions(examples.raw_user_id, users),
-        item=positions(examples.raw_item_id, items),
-        rating=examples.columns[RATING].astype(np.float32),
-    )
+    return Interactions(positions(rows.user_id, users), positions(rows.item_id, items), rows.rating)
 
 
-def positions(raw_ids: np.ndarray, entities: Entities) -> np.ndarray:
+def positions(ids: pa.DictionaryArray, entities: Entities) -> np.ndarray:
     """Position of each id in `entities`, int64 [R]; `len(entities)` where it is unknown."""
     known = pa.array(entities.raw_ids, pa.binary())
-    found = pc.index_in(pa.array(raw_ids, pa.binary()), known)
-    return pc.fill_null(found, len(entities)).to_numpy().astype(np.int64)
+    found = pc.fill_null(pc.index_in(ids.dictionary, known), len(entities)).to_numpy()
+    return found.astype(np.int64)[ids.indices.to_numpy()]
 
 
-def _entities(
-    side: Side,
-    id_name: str,
-    raw: np.ndarray,
-    rows: EncodedExamples,
-    columns: Columns,
-    transform: tft.TFTransformOutput,
-) -> Entities:
-    encoded = pa.array(raw, pa.binary()).dictionary_encode()
-    codes = encoded.indices.to_numpy()
-    first = np.full(len(encoded.dictionary), len(codes))
-    np.minimum.at(first, codes, np.arange(len(codes)))
-    numeric = [rows.columns[f.name][first] for f in columns.of(side, "numeric")]
-    table = np.stack(numeric, axis=1) if numeric else np.zeros((len(first), 0))
-    return Entities(
-        raw_ids=np.array(encoded.dictionary.to_pylist(), dtype=object),
-        index=np.append(rows.columns[id_name][first], transform.vocabulary_size_by_name(id_name)),
-        numeric=np.append(table, np.zeros((1, table.shape[1])), axis=0).astype(np.float32),
-        categories={
-            f.name: np.pad(rows.columns[f.name][first], ((0, 1), (0, 0)), constant_values=-1)
-            for f in columns.of(side, "category", "categories")
-        },
+def _first_rows(ids: pa.DictionaryArray) -> np.ndarray:
+    """The row where each distinct id appears first: codes are in that order."""
+    highest = np.maximum.accumulate(ids.indices.to_numpy())
+    return np.flatnonzero(np.diff(highest, prepend=-1))
+
+
+def _pick(file_pattern: str, rows: np.ndarray, count: int) -> tf.Tensor:
+    """The serialized examples at these rows (ascending), of `count`."""
+    wanted = np.zeros(count, bool)
+    wanted[rows] = True
+    dataset = tf.data.Dataset.zip(
+        serialized_examples(file_pattern).batch(_BATCH),
+        tf.data.Dataset.from_tensor_slices(wanted).batch(_BATCH),
     )
+    return tf.concat(list(dataset.map(tf.boolean_mask)), axis=0)
+
+
+def _encode(examples: tf.Tensor, transform: tft.TFTransformOutput) -> dict[str, np.ndarray]:
+    """Outputs of `preprocessing_fn` by name; categories padded with -1."""
+    encoded = transform.transform_raw_features(
+        tf.io.parse_example(examples, transform.raw_feature_spec())
+    )
+    return {
+        name: (tf.sparse.to_dense(value, -1) if isinstance(value, tf.SparseTensor) else value)
+        .numpy()
+        for name, value in encoded.items()
+    }  # fmt: skip
 
 
 def _shape(
@@ -146,29 +172,3 @@ def _shape(
             for feature in columns.of(side, "category", "categories")
         },
     )
-
-
-def _dense(value: tf.Tensor | tf.SparseTensor) -> tf.Tensor:
-    return tf.sparse.to_dense(value, -1) if isinstance(value, tf.SparseTensor) else value
-
-
-def _collect(serialized: tf.data.Dataset, spec: Any, encode: Any) -> dict[str, np.ndarray]:
-    """All batches of a data set side by side; ragged columns padded with -1."""
-
-    def parse(batch: tf.Tensor) -> dict[str, tf.Tensor]:
-        return encode(tf.io.parse_example(batch, spec))
-
-    batches = list(serialized.batch(_PARSE_BATCH).map(parse).as_numpy_iterator())
-    if not batches:
-        return {name: np.zeros((0,), object) for name in spec}
-    columns = {}
-    for name in batches[0]:
-        parts = [batch[name] for batch in batches]
-        if parts[0].ndim == 2:
-            width = max(part.shape[1] for part in parts)
-            parts = [
-                np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=-1)
-                for part in parts
-            ]
-        columns[name] = np.concatenate(parts)
-    return columns

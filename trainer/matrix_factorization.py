@@ -9,49 +9,56 @@ from typing import Any
 
 import keras
 
+from tfx_recommender.trainer import bayesian_factorization, factors
 from tfx_recommender.trainer.embeddings import IdEmbedding
-from tfx_recommender.trainer.entities import EntityShape
-from tfx_recommender.trainer.hyperparameters import MatrixFactorization
+from tfx_recommender.trainer.hyperparameters import BayesianFactorization, MatrixFactorization
+from tfx_recommender.trainer.problem import EntityShape, Problem
+
+
+def rating_head(config: BayesianFactorization, problem: Problem, seed: int) -> factors.Head:
+    """Fitted already: the posterior mean."""
+    return bayesian_factorization.head(config, problem, seed)
+
+
+def preference_head(config: MatrixFactorization, problem: Problem, seed: int) -> Head:
+    """To be trained."""
+    return Head(config, problem.catalogue.user_shape, problem.catalogue.item_shape)
 
 
 class Head(keras.layers.Layer):
-    """score(u, i) = b + b_u + b_i + <p_u, q_i>."""
+    """score(u, i) = b_u + b_i + <p_u, q_i>."""
 
     def __init__(self, config: MatrixFactorization, users: EntityShape, items: EntityShape) -> None:
         super().__init__()
         size, l2, drop = config.embedding_size, config.l2, config.id_dropout
+        self.width = size + 1
         self.user_embedding = IdEmbedding(users, size, l2, drop)
         self.item_embedding = IdEmbedding(items, size, l2, drop)
         self.user_bias = IdEmbedding(users, 1, config.bias_l2, drop, scale=0.0)
         self.item_bias = IdEmbedding(items, 1, config.bias_l2, drop, scale=0.0)
-        self.bias = self.add_weight(shape=(), initializer="zeros", name="global_bias")
 
     def user(self, users: dict[str, Any], training: bool = False) -> Any:
-        """Vectors of users: [B] rows -> [B, embedding_size + 1]."""
+        """Vectors of users: [B] rows -> [B, width]."""
         index = users["index"]
         return keras.ops.concatenate(
             [
-                self.user_embedding(index, training=training),
                 self.user_bias(index, training=training),
+                self.user_embedding(index, training=training),
             ],
             axis=-1,
         )
 
     def item(self, items: dict[str, Any], training: bool = False) -> Any:
-        """Vectors of items: [...] rows -> [..., embedding_size + 1]."""
+        """Vectors of items: [...] rows -> [..., width]."""
         index = items["index"]
         return keras.ops.concatenate(
             [
-                self.item_embedding(index, training=training),
                 self.item_bias(index, training=training),
+                self.item_embedding(index, training=training),
             ],
             axis=-1,
         )
 
     def interact(self, user: Any, item: Any, training: bool = False) -> Any:
-        """Scores: user [B, D] and item [B or 1, K, D] -> [B, K]."""
-        if item.shape[0] == 1:  # one list of items for all users: a plain matrix product
-            dot = keras.ops.matmul(user[:, :-1], keras.ops.transpose(item[0, :, :-1]))
-        else:
-            dot = keras.ops.sum(user[:, None, :-1] * item[..., :-1], axis=-1)
-        return self.bias + user[:, -1:] + item[..., -1] + dot
+        """Scores: user [B, width] and item [B or 1, K, width] -> [B, K]."""
+        return user[:, :1] + item[..., 0] + factors.products(user[:, 1:], item[..., 1:])

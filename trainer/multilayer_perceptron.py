@@ -10,8 +10,19 @@ from typing import Any
 import keras
 
 from tfx_recommender.trainer.embeddings import FeatureEncoder, IdEmbedding
-from tfx_recommender.trainer.entities import EntityShape
 from tfx_recommender.trainer.hyperparameters import MultilayerPerceptron
+from tfx_recommender.trainer.problem import EntityShape, Problem
+
+
+def rating_head(config: MultilayerPerceptron, problem: Problem, seed: int) -> Head:
+    """To be trained; every score is 0, the mean rating, at first."""
+    shapes = problem.catalogue.user_shape, problem.catalogue.item_shape
+    return Head(config, *shapes, output_initializer="zeros")
+
+
+def preference_head(config: MultilayerPerceptron, problem: Problem, seed: int) -> Head:
+    """To be trained."""
+    return Head(config, problem.catalogue.user_shape, problem.catalogue.item_shape)
 
 
 class Head(keras.layers.Layer):
@@ -22,7 +33,11 @@ class Head(keras.layers.Layer):
     """
 
     def __init__(
-        self, config: MultilayerPerceptron, users: EntityShape, items: EntityShape
+        self,
+        config: MultilayerPerceptron,
+        users: EntityShape,
+        items: EntityShape,
+        output_initializer: str = "glorot_uniform",
     ) -> None:
         super().__init__()
         size, l2, drop = config.embedding_size, config.l2, config.id_dropout
@@ -35,7 +50,7 @@ class Head(keras.layers.Layer):
         self.item_layer = keras.layers.Dense(first, use_bias=False)
         self.hidden = [keras.layers.Dense(units, activation="relu") for units in rest]
         self.dropout = keras.layers.Dropout(config.dropout)
-        self.output_layer = keras.layers.Dense(1)
+        self.output_layer = keras.layers.Dense(1, kernel_initializer=output_initializer)
 
     def user(self, users: dict[str, Any], training: bool = False) -> Any:
         """Vectors of users: [B] rows -> [B, hidden_units[0]]."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
@@ -14,19 +13,19 @@ from tfx_recommender.trainer import (
     hybrid,
     hyperparameters,
     input_data,
+    losses,
     matrix_factorization,
     multilayer_perceptron,
     training,
 )
-from tfx_recommender.trainer.input_data import Catalogue
+from tfx_recommender.trainer.problem import Problem
 from tfx_recommender.trainer.recommender import Recommender
-from tfx_recommender.trainer.training import Interactions
 from tfx_recommender.transform.features import Columns
 
-HEADS = {
-    "mf": matrix_factorization.Head,
-    "mlp": multilayer_perceptron.Head,
-    "hybrid": hybrid.Head,
+ARCHITECTURES = {
+    "mf": matrix_factorization,
+    "mlp": multilayer_perceptron,
+    "hybrid": hybrid,
 }
 
 
@@ -48,51 +47,43 @@ def run_fn(fn_args: Any) -> None:
     columns = Columns.from_dict(config["columns"])
     transform = tft.TFTransformOutput(fn_args.transform_output)
     (train_files,), (validation_files, test_files) = fn_args.train_files, fn_args.eval_files
-    train_rows = input_data.EncodedExamples(train_files, transform)
-    validation_rows = input_data.EncodedExamples(validation_files, transform)
-    catalogue = input_data.catalogue_of(train_rows, columns, transform, config["oov_buckets"])
-    train = input_data.interactions(train_rows, catalogue.users, catalogue.items)
-    validation = input_data.interactions(validation_rows, catalogue.users, catalogue.items)
-
-    model = build(config, catalogue, train, columns)
-    training.fit(
-        model,
-        train,
-        validation,
-        catalogue.users,
-        catalogue.items,
-        hyperparameters.Training(**config["training"]),
-        seed,
-        log_dir=fn_args.model_run_dir,
+    train_rows, validation_rows = map(input_data.read, (train_files, validation_files))
+    catalogue = input_data.catalogue_of(
+        train_files, train_rows, columns, transform, config["oov_buckets"]
     )
-    test_users, test_items = input_data.id_columns(test_files)
-    known = (
-        np.concatenate([train_rows.raw_user_id, validation_rows.raw_user_id, test_users]),
-        np.concatenate([train_rows.raw_item_id, validation_rows.raw_item_id, test_items]),
+    problem = Problem(
+        catalogue,
+        *(
+            input_data.interactions(rows, catalogue.users, catalogue.items)
+            for rows in (train_rows, validation_rows)
+        ),
     )
+    with tf.summary.create_file_writer(fn_args.model_run_dir).as_default():
+        model = fit(config, problem, columns)
+    known = input_data.concatenate(train_rows, validation_rows, input_data.read(test_files))
     export.export(
         fn_args.serving_model_dir,
         model,
         catalogue,
         columns,
         transform,
-        train,
+        problem.train,
         known,
         card={"architecture": config["architecture"], **config["card"]},
     )
 
 
-def build(
-    config: dict[str, Any], catalogue: Catalogue, train: Interactions, columns: Columns
-) -> Recommender:
-    """A fresh recommender of the configured architecture, one head for each task."""
-    settings = hyperparameters.ARCHITECTURES[config["architecture"]]
-    head: Any = HEADS[config["architecture"]]
-    shapes = (catalogue.user_shape, catalogue.item_shape)
-    return Recommender(
-        rating=head(settings(**config["rating"]), *shapes),
-        preference=head(settings(**config["preference"]), *shapes),
-        rating_mean=float(train.rating.mean(dtype=np.float64)),
-        rating_scale=float(train.rating.std(dtype=np.float64)) or 1.0,
-        rating_range=(columns.rating_min, columns.rating_max),
+def fit(config: dict[str, Any], problem: Problem, columns: Columns) -> Recommender:
+    """Builds and fits both heads of the configured architecture (see `run_fn`)."""
+    name, seed = config["architecture"], config["seed"]
+    architecture: Any = ARCHITECTURES[name]
+    settings = hyperparameters.ARCHITECTURES[name]
+    how = hyperparameters.Training(**config["training"])
+    mean, scale = problem.rating_mean, problem.rating_scale
+    rating = architecture.rating_head(settings.rating(**config["rating"]), problem, seed)
+    preference = architecture.preference_head(
+        settings.preference(**config["preference"]), problem, seed
     )
+    for loss in (losses.SquaredError(rating, mean, scale), losses.SampledSoftmax(preference)):
+        training.fit(loss, problem, how, seed)
+    return Recommender(rating, preference, mean, scale, (columns.rating_min, columns.rating_max))

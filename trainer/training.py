@@ -1,150 +1,133 @@
-"""Fits a recommender: batches from columns in memory, early stopping head by head."""
+"""Trains a head: batches from columns in memory, whole epochs in one call, early stopping."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from tfx_recommender.trainer.entities import Entities
 from tfx_recommender.trainer.hyperparameters import Training
-from tfx_recommender.trainer.recommender import Recommender
+from tfx_recommender.trainer.problem import Catalogue, Interactions, Problem
 
 
-@dataclasses.dataclass(frozen=True)
-class Interactions:
-    """Ratings as columns.
+class Batches:
+    """Shuffled batches with fresh negatives, drawn and gathered inside TensorFlow's graph.
+
+    The order of rows and the negatives are functions of seed and epoch. Rows that fill no whole
+    batch are left out of that epoch; every epoch leaves out others.
 
     Attributes:
-      user: row in the users' `Entities`, int64 [R].
-      item: row in the items' `Entities`, int64 [R].
-      rating: float32 [R].
+      steps: batches in an epoch.
     """
 
-    user: np.ndarray
-    item: np.ndarray
-    rating: np.ndarray
+    def __init__(
+        self, rows: Interactions, catalogue: Catalogue, config: Training, seed: int
+    ) -> None:
+        self.steps = max(1, len(rows) // config.batch_size)
+        self._rows, self._negatives = len(rows), config.negatives
+        self._size = min(config.batch_size, len(rows))
+        self._items = len(catalogue.items)
+        self._seed = seed
+        self._columns = _constants(dataclasses.asdict(rows))
+        self._user_table = _constants(catalogue.users.table())
+        self._item_table = _constants(catalogue.items.table())
 
-    def __len__(self) -> int:
-        return len(self.rating)
-
-
-def batches(
-    rows: Interactions,
-    users: Entities,
-    items: Entities,
-    config: Training,
-    seed: int,
-    epochs: int,
-) -> tuple[tf.data.Dataset, int]:
-    """Shuffled batches with fresh negatives, for so many epochs, and the steps in each.
-
-    The order of rows and the negatives are functions of the seed, the epoch and the step. Rows
-    that fill no whole batch are left out of that epoch; every epoch leaves out others.
-    """
-    size = min(config.batch_size, len(rows))
-    steps = len(rows) // size
-    user_table, item_table = _constants(users.table()), _constants(items.table())
-    columns = _constants(dataclasses.asdict(rows))
-
-    def epoch_of_rows(epoch: tf.Tensor) -> tf.data.Dataset:
-        seeds = tf.stack([seed, tf.cast(epoch, tf.int32)])
-        order = tf.random.experimental.stateless_shuffle(tf.range(len(rows)), seeds)
-        chosen = tf.reshape(order[: steps * size], [steps, size])
+    def draw(self, epoch: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """One epoch's rows, int32 [steps, B], and negatives, positions of items [steps, N]."""
+        seeds = tf.stack([self._seed, epoch])
+        order = tf.random.experimental.stateless_shuffle(tf.range(self._rows), seeds)
+        rows = tf.reshape(order[: self.steps * self._size], [self.steps, self._size])
         negatives = tf.random.stateless_uniform(
-            [steps, config.negatives], seeds, maxval=len(items), dtype=tf.int32
+            [self.steps, self._negatives], seeds, maxval=self._items, dtype=tf.int32
         )
-        return tf.data.Dataset.from_tensor_slices((chosen, negatives))
+        return rows, negatives
 
-    def gather(chosen: tf.Tensor, negatives: tf.Tensor) -> dict[str, Any]:
+    def gather(self, rows: tf.Tensor, negatives: tf.Tensor) -> dict[str, Any]:
+        """A batch: `user` and `item` (as `Entities.table()`, [B] rows), `rating` [B] and
+        `negative` (items, [N] rows, shared by the batch)."""
         return {
-            "user": _rows(user_table, tf.gather(columns["user"], chosen)),
-            "item": _rows(item_table, tf.gather(columns["item"], chosen)),
-            "negative": _rows(item_table, negatives),
-            "rating": tf.gather(columns["rating"], chosen),
+            "user": _rows(self._user_table, tf.gather(self._columns["user"], rows)),
+            "item": _rows(self._item_table, tf.gather(self._columns["item"], rows)),
+            "negative": _rows(self._item_table, negatives),
+            "rating": tf.gather(self._columns["rating"], rows),
         }
-
-    dataset = tf.data.Dataset.range(epochs).flat_map(epoch_of_rows).map(gather)
-    return dataset.prefetch(4), steps
 
 
 def fit(
-    model: Recommender,
-    train: Interactions,
-    validation: Interactions,
-    users: Entities,
-    items: Entities,
-    config: Training,
-    seed: int,
-    log_dir: str | None = None,
-) -> dict[str, list[float]]:
-    """Trains until neither head's validation loss improves; leaves each head at its best.
+    loss: keras.layers.Layer, problem: Problem, config: Training, seed: int
+) -> list[tuple[float, float]]:
+    """Trains the weights below a loss until validation improves no more; leaves the best.
+
+    Both losses of each epoch go to TensorFlow's default summary writer, if there is one.
 
     Args:
-      model: the model, changed in place.
-      train: rows to learn from.
-      validation: rows to stop by.
-      users: the users that `train` and `validation` point into.
-      items: the items likewise.
+      loss: one of `losses`; its weights are changed in place. One without trainable weights
+        is left as it is.
+      problem: what to fit.
       config: how to train.
       seed: of the order of rows and of the negatives.
-      log_dir: where TensorBoard logs go; None: nowhere.
 
     Returns:
-      Keras' history: metric name -> one value per epoch.
+      Training and validation loss of each epoch.
     """
-    dataset, steps = batches(train, users, items, config, seed, config.epochs)
-    held_out, held_out_steps = batches(validation, users, items, config, seed, 1)
-    model.compile(optimizer=keras.optimizers.Adam(config.learning_rate), steps_per_execution=steps)
-    callbacks: list[keras.callbacks.Callback] = [HeadwiseEarlyStopping(config.patience)]
-    if log_dir:
-        callbacks.append(keras.callbacks.TensorBoard(log_dir))
-    history = model.fit(
-        dataset,
-        epochs=config.epochs,
-        steps_per_epoch=steps,
-        validation_data=held_out.cache(),
-        validation_steps=held_out_steps,
-        callbacks=callbacks,
-        verbose=0,
-    )
-    return history.history
+    batches = Batches(problem.train, problem.catalogue, config, seed)
+    held_out = Batches(problem.validation, problem.catalogue, config, seed)
+    loss(held_out.gather(*(drawn[0] for drawn in held_out.draw(0))))  # makes the weights
+    variables = loss.trainable_variables
+    if not variables:
+        return []
+    optimizer = keras.optimizers.Adam(config.learning_rate)
+    optimizer.build(variables)
+
+    def train_step(batch: dict[str, Any]) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            value = loss(batch, training=True)
+            total = value + sum(loss.losses)
+        optimizer.apply(tape.gradient(total, variables), variables)
+        return value
+
+    train_epoch = _epoch(train_step, batches)
+    validate = _epoch(lambda batch: loss(batch, training=False), held_out)
+    history: list[tuple[float, float]] = []
+    best, best_epoch, best_weights = float(validate(0)), -1, loss.get_weights()
+    for epoch in range(config.epochs):
+        history.append((float(train_epoch(epoch)), float(validate(0))))
+        for name, value in zip((loss.name, f"val_{loss.name}"), history[-1], strict=True):
+            tf.summary.scalar(name, value, step=epoch)
+        if history[-1][1] < best:
+            best, best_epoch, best_weights = history[-1][1], epoch, loss.get_weights()
+        if epoch - best_epoch >= config.patience:
+            break
+    loss.set_weights(best_weights)
+    return history
 
 
-class HeadwiseEarlyStopping(keras.callbacks.Callback):
-    """Stops when no head improves any more, and puts each head back to its own best epoch.
+def _epoch(
+    step: Callable[[dict[str, Any]], tf.Tensor], batches: Batches
+) -> Callable[[int], tf.Tensor]:
+    """A whole epoch as one compiled call: epoch number -> mean of what `step` returns.
 
-    The heads share no weights, so the epoch at which one overfits says nothing of the other.
+    Keras' `fit` would call into TensorFlow at every step, or trace the step twice.
     """
 
-    def __init__(self, patience: int) -> None:
-        super().__init__()
-        self.patience = patience
-        self.best: dict[str, tuple[float, int, list[np.ndarray]]] = {}
+    @tf.function(autograph=False)
+    def run(epoch: tf.Tensor) -> tf.Tensor:
+        rows, negatives = batches.draw(epoch)
+        _, total = tf.while_loop(
+            lambda number, _: number < batches.steps,
+            lambda number, total: (
+                number + 1,
+                total + step(batches.gather(rows[number], negatives[number])),
+            ),
+            (0, 0.0),
+            parallel_iterations=1,
+        )
+        return total / batches.steps
 
-    def _heads(self) -> dict[str, keras.layers.Layer]:
-        return {
-            "val_rating_loss": self.model.rating_head,
-            "val_preference_loss": self.model.preference_head,
-        }
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Keeps a copy of each head that improved."""
-        for loss, head in self._heads().items():
-            value = (logs or {})[loss]
-            # Also true when the best so far is NaN.
-            if loss not in self.best or not value >= self.best[loss][0]:
-                self.best[loss] = (value, epoch, head.get_weights())
-        if all(epoch - best_epoch >= self.patience for _, best_epoch, _ in self.best.values()):
-            self.model.stop_training = True
-
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Restores the copies."""
-        for loss, head in self._heads().items():
-            head.set_weights(self.best[loss][2])
+    return lambda epoch: run(tf.constant(epoch))
 
 
 def _constants(table: Any) -> Any:

@@ -26,7 +26,7 @@ from tfx_recommender.components.evaluator import ranking
 from tfx_recommender.components.evaluator.metrics import RANK, RATING
 from tfx_recommender.trainer import input_data
 from tfx_recommender.transform import features
-from tfx_recommender.transform.features import SPLITS, TEST, TRAIN
+from tfx_recommender.transform.features import SPLITS, TEST
 
 CANDIDATE, BASELINE = "candidate", "baseline"
 BLESSED_PROPERTY = "blessed"
@@ -70,15 +70,23 @@ def Evaluator(  # noqa: N802 - TFX names a component like a class
     }
     serialized = list(input_data.serialized_examples(splits[TEST]).as_numpy_iterator())
     test_rows = ExamplesToRecordBatchDecoder().DecodeBatch(serialized)
-    ids = {name: input_data.id_columns(pattern) for name, pattern in splits.items()}
-    catalogue = np.unique(np.concatenate([items for _, items in ids.values()]))
+    train, validation, test = (input_data.read(splits[name]) for name in SPLITS)
+    known = input_data.concatenate(train, test, validation)
+    user_ids, item_ids = map(_names, (known.user_id, known.item_id))
+    users, items = known.user_id.indices.to_numpy(), known.item_id.indices.to_numpy()
+    of_train, of_test = slice(len(train)), slice(len(train), len(train) + len(test))
     label = test_rows.column(features.RATING).flatten().to_numpy()
     columns = dict(zip(test_rows.schema.names, test_rows.columns, strict=True))
     for name, artifact in ((CANDIDATE, model), (BASELINE, baseline)):
         served = tf.saved_model.load(path_utils.serving_model_path(artifact.uri))
         rating = _ratings(served, serialized)
         rank = ranking.ranks(
-            _scorer(served), *ids[TEST], label >= relevance_threshold, catalogue, ids[TRAIN]
+            _scorer(served),
+            user_ids,
+            item_ids,
+            (users[of_test], items[of_test]),
+            label >= relevance_threshold,
+            (users[of_train], items[of_train]),
         )
         columns[prediction_column(name, RATING)] = _as_lists(rating)
         columns[prediction_column(name, RANK)] = _as_lists(rank)
@@ -121,6 +129,10 @@ def _scorer(served: Any) -> ranking.Scorer:
         return preference(user_id=users, item_id=items)["preference"].numpy()
 
     return score
+
+
+def _names(ids: pa.DictionaryArray) -> np.ndarray:
+    return np.array(ids.dictionary.to_pylist(), object)
 
 
 def _as_lists(values: np.ndarray) -> pa.Array:

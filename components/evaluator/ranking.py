@@ -23,61 +23,45 @@ def ranks(
     scorer: Scorer,
     user_ids: np.ndarray,
     item_ids: np.ndarray,
+    held_out: tuple[np.ndarray, np.ndarray],
     relevant: np.ndarray,
-    catalogue: np.ndarray,
     history: tuple[np.ndarray, np.ndarray],
 ) -> np.ndarray:
-    """The rank of each row's item for its user.
+    """The rank of each held-out row's item for its user.
 
     Competitors are the items of the catalogue that the user has not rated in training. Ties
     count against the model: an item ranks behind every other with the same score.
 
     Args:
       scorer: preferences of users for items.
-      user_ids: users of the held-out rows, bytes [R].
-      item_ids: items of the held-out rows, bytes [R], all in the catalogue.
+      user_ids: distinct users, bytes [U].
+      item_ids: the catalogue, distinct items, bytes [N].
+      held_out: the rows' users and items, positions in `user_ids` and `item_ids`, int [R] each.
       relevant: which rows to rank, bool [R].
-      catalogue: distinct item ids, bytes [N].
-      history: user ids and item ids of the training ratings, bytes [T] each.
+      history: users and items of the training ratings, likewise, int [T] each.
 
     Returns:
       float64 [R]: 0 is the top; NOT_RANKED where not relevant; NaN where any of the user's
       scores is NaN.
     """
-    result = np.full(len(user_ids), float(NOT_RANKED))
-    users, user = np.unique(user_ids, return_inverse=True)
-    order = np.argsort(catalogue)
-    position = order[np.searchsorted(catalogue, item_ids, sorter=order)]
-    seen = _seen_positions(users, catalogue, order, *history)
-    rows_of = _groups(user[relevant], np.flatnonzero(relevant), len(users))
-    wanted = np.flatnonzero([len(rows) for rows in rows_of])
-    block = max(1, _PAIRS // len(catalogue))
+    result = np.full(len(relevant), float(NOT_RANKED))
+    rows_of = _groups(held_out[0][relevant], np.flatnonzero(relevant), len(user_ids))
+    wanted = np.unique(held_out[0][relevant])
+    is_wanted = np.isin(history[0], wanted)
+    seen = _groups(history[0][is_wanted], history[1][is_wanted], len(user_ids))
+    block = max(1, _PAIRS // len(item_ids))
     for start in range(0, len(wanted), block):
         members = wanted[start : start + block]
-        scores = np.array(scorer(users[members], catalogue), np.float64)
+        scores = np.array(scorer(user_ids[members], item_ids), np.float64)
         for one, member in zip(scores, members, strict=True):
             rows = rows_of[member]
             if np.isnan(one).any():
                 result[rows] = np.nan
                 continue
-            held_out = one[position[rows]]
             competitors = np.sort(np.delete(one, seen[member]))
-            at_least = len(competitors) - np.searchsorted(competitors, held_out, side="left")
+            at_least = len(competitors) - np.searchsorted(competitors, one[held_out[1][rows]])
             result[rows] = at_least - 1
     return result
-
-
-def _seen_positions(
-    users: np.ndarray,
-    catalogue: np.ndarray,
-    order: np.ndarray,
-    history_users: np.ndarray,
-    history_items: np.ndarray,
-) -> list[np.ndarray]:
-    place = np.minimum(np.searchsorted(users, history_users), len(users) - 1)
-    held_out_user = users[place] == history_users
-    position = order[np.searchsorted(catalogue, history_items[held_out_user], sorter=order)]
-    return _groups(place[held_out_user], position, len(users))
 
 
 def _groups(keys: np.ndarray, values: np.ndarray, count: int) -> list[np.ndarray]:

@@ -6,12 +6,18 @@ from typing import Any
 
 import keras
 import numpy as np
+import pyarrow as pa
 
-from tfx_recommender.trainer import run_fn
-from tfx_recommender.trainer.entities import Entities, EntityShape
-from tfx_recommender.trainer.input_data import Catalogue
+from tfx_recommender.trainer import hyperparameters, losses, run_fn
+from tfx_recommender.trainer.input_data import Ratings
+from tfx_recommender.trainer.problem import (
+    Catalogue,
+    Entities,
+    EntityShape,
+    Interactions,
+    Problem,
+)
 from tfx_recommender.trainer.recommender import Recommender
-from tfx_recommender.trainer.training import Interactions
 from tfx_recommender.transform.features import Columns, Feature
 
 USERS, ITEMS = 30, 20
@@ -61,15 +67,56 @@ def interactions(count: int = 200) -> Interactions:
     return Interactions(user, item, np.clip(rating, 1, 5).astype(np.float32))
 
 
-def fresh(architecture: str, rows: Interactions, **heads: Any) -> Recommender:
-    """An untrained model of one architecture, the same at every call."""
+def ratings(user_ids: np.ndarray, item_ids: np.ndarray) -> Ratings:
+    """Rows as `input_data.read` returns them, from ids (bytes)."""
+    user_id, item_id = (
+        pa.array(ids.tolist(), pa.binary()).dictionary_encode() for ids in (user_ids, item_ids)
+    )
+    return Ratings(user_id, item_id, np.zeros(len(user_ids), np.float32))
+
+
+def problem(rows: Interactions) -> Problem:
+    """These rows to learn from, the first forty of them to stop by."""
+    few = Interactions(rows.user[:40], rows.item[:40], rows.rating[:40])
+    return Problem(catalogue(), rows, few)
+
+
+def losses_of(architecture: str, rows: Interactions, plain: bool = False) -> list[Any]:
+    """Both losses of a small model of one architecture; `plain`: without regularisation."""
     keras.utils.set_random_seed(7)
-    config = {"architecture": architecture, "rating": heads, "preference": heads}
-    return run_fn.build(config, catalogue(), rows, COLUMNS)
+    sampler: dict[str, Any] = {"factors": 4, "sweeps": 60, "burn_in": 20, "samples": 20}
+    off = {"l2": 0.0, "id_dropout": 0.0} if plain else {}
+    mf = off | ({"bias_l2": 0.0} if plain else {})
+    mlp = off | ({"dropout": 0.0} if plain else {})
+    rating, preference = {
+        "mf": (sampler, mf),
+        "mlp": (mlp, mlp),
+        "hybrid": ({"mf": sampler | {"side_information": 8}, "mlp": mlp}, {"mf": mf, "mlp": mlp}),
+    }[architecture]
+    settings, module = (
+        hyperparameters.ARCHITECTURES[architecture],
+        run_fn.ARCHITECTURES[architecture],
+    )
+    to_fit = problem(rows)
+    return [
+        losses.SquaredError(
+            module.rating_head(settings.rating(**rating), to_fit, 7),
+            to_fit.rating_mean,
+            to_fit.rating_scale,
+        ),
+        losses.SampledSoftmax(module.preference_head(settings.preference(**preference), to_fit, 7)),
+    ]
+
+
+def recommender(rating: Any, preference: Any) -> Recommender:
+    """The model of two losses' heads."""
+    return Recommender(
+        rating.head, preference.head, rating.rating_mean, rating.rating_scale, (1.0, 5.0)
+    )
 
 
 def batch(rows: Interactions, chosen: np.ndarray) -> dict[str, Any]:
-    """A batch as `training.batches` makes it, every item as a negative."""
+    """A batch as `training.Batches` makes it, every item as a negative."""
     known = catalogue()
 
     def gather(table: Any, positions: np.ndarray) -> dict[str, Any]:

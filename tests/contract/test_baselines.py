@@ -13,7 +13,7 @@ from tfx_recommender.components.errors import UserError
 from tfx_recommender.components.evaluator import ranking
 from tfx_recommender.pipeline import datasets
 from tfx_recommender.trainer import baseline
-from tfx_recommender.trainer.training import Interactions
+from tfx_recommender.trainer.problem import Interactions
 
 
 @pytest.fixture(scope="module")
@@ -48,14 +48,13 @@ def test_popularity_reaches_the_published_full_hit_rate(movielens: np.ndarray) -
     ordered = movielens[np.lexsort((movielens[:, 1], movielens[:, 3], movielens[:, 0]))]
     last = np.append(ordered[1:, 0] != ordered[:-1, 0], True)
     train, test = ordered[~last], ordered[last]
-    popularity = np.bincount(train[:, 1], minlength=1683).astype(float)
-    ids = np.array([str(n).encode() for n in range(1683)], object)
+    popularity = np.bincount(train[:, 1] - 1, minlength=1682).astype(float)
     rank = ranking.ranks(
-        lambda users, items: np.tile(popularity[[int(item) for item in items]], (len(users), 1)),
-        ids[test[:, 0]],
-        ids[test[:, 1]],
+        lambda users, items: np.tile(popularity[items], (len(users), 1)),
+        np.arange(943),
+        np.arange(1682),
+        (test[:, 0] - 1, test[:, 1] - 1),
         np.ones(len(test), bool),
-        ids[1:],
-        (ids[train[:, 0]], ids[train[:, 1]]),
+        (train[:, 0] - 1, train[:, 1] - 1),
     )
     assert np.mean(rank < 10) >= 0.049

@@ -25,14 +25,17 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     if request.param == "baseline":
         model = baseline.bias_and_popularity(rows, problems.USERS, problems.ITEMS, (1.0, 5.0))
     else:
-        model = problems.fresh(request.param, rows)
-        model(problems.batch(rows, np.arange(8)))
+        losses = problems.losses_of(request.param, rows)
+        for loss in losses:
+            loss(problems.batch(rows, np.arange(8)))  # makes the weights
+        model = problems.recommender(*losses)
     rated = (
         np.append(known.users.raw_ids[rows.user], HELD_OUT[0]),
         np.append(known.items.raw_ids[rows.item], HELD_OUT[1]),
     )
     path = str(tmp_path_factory.mktemp(request.param) / "model")
-    export.export(path, model, known, problems.COLUMNS, None, rows, rated, {"a": 1})
+    hidden = problems.ratings(*rated)
+    export.export(path, model, known, problems.COLUMNS, None, rows, hidden, {"a": 1})
     return tf.saved_model.load(path).signatures, model, rated, path
 
 

@@ -48,25 +48,24 @@ class Gate:
         """
         from tfx_recommender.components import served_baseline
         from tfx_recommender.trainer import baseline, export, input_data
-        from tfx_recommender.trainer.training import Interactions
+        from tfx_recommender.trainer.problem import Catalogue
 
         train = self.rows["train"]
-        user_ids, item_ids = (
-            np.array([name.encode() for name in train[key].to_pylist()], object)
-            for key in ("user_id", "item_id")
-        )
-        rng = np.random.default_rng(0)
-        rating = train["rating"].to_numpy()
+        rating, item_id = train["rating"].to_numpy(), train["item_id"].cast("binary")
         if shuffled:
-            rating, item_ids = rng.permutation(rating), rng.permutation(item_ids)
-        users = served_baseline._entities(user_ids)
-        items = served_baseline._entities(item_ids)
-        fitted = Interactions(
-            input_data.positions(user_ids, users), input_data.positions(item_ids, items), rating
+            rng = np.random.default_rng(0)
+            rating, item_id = rng.permutation(rating), item_id.take(rng.permutation(len(rating)))
+        rows = input_data.Ratings(
+            train["user_id"].cast("binary").dictionary_encode().combine_chunks(),
+            item_id.dictionary_encode().combine_chunks(),
+            rating,
         )
+        users = served_baseline._entities(rows.user_id)
+        items = served_baseline._entities(rows.item_id)
+        fitted = input_data.interactions(rows, users, items)
         model = baseline.bias_and_popularity(fitted, len(users), len(items), (1.0, 5.0))
         model.rating_mean += rating_offset
-        table = model.preference_head.item_bias
+        table = model.preference_head.item_table
         position = {name.decode(): row for row, name in enumerate(items.raw_ids)}
         held_out = np.zeros(table.shape, np.float32)
         for name in self.rows["test"]["item_id"].to_pylist():
@@ -81,13 +80,11 @@ class Gate:
         export.export(
             str(path / "Format-Serving"),
             model,
-            input_data.Catalogue(
-                users, items, served_baseline._shape(users), served_baseline._shape(items)
-            ),
+            Catalogue(users, items, served_baseline._shape(users), served_baseline._shape(items)),
             self.config.data.columns(),
             None,
             fitted,
-            (user_ids, item_ids),
+            rows,
             {"architecture": "mf"},
         )
         return str(path)

@@ -17,7 +17,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.conftest import ITEMS, SMALL_CONFIG, STRANGE_USER, write_config, write_small_data
+from tests.conftest import (
+    ITEMS,
+    SMALL_CONFIG,
+    STRANGE_USER,
+    USERS,
+    write_config,
+    write_small_data,
+)
 from tfx_recommender.components import served_models
 from tfx_recommender.components.errors import BadDataError, ConfigError
 from tfx_recommender.pipeline import commands, config
@@ -26,12 +33,15 @@ pytestmark = pytest.mark.slow
 
 MODELS = SMALL_CONFIG["models"] | {
     "hybrid": {
-        "rating": {"mf": {"embedding_size": 4}, "mlp": {"hidden_units": [8]}},
+        "rating": {
+            "mf": {"factors": 4, "sweeps": 20, "burn_in": 10, "samples": 10, "side_information": 8},
+            "mlp": {"hidden_units": [8]},
+        },
         "training": {"epochs": 2, "batch_size": 256, "negatives": 8},
     }
 }
 
-MIN_COUNT = 8
+MIN_COUNT, MAX_SIZE = 8, USERS - 10
 
 
 class Life:
@@ -39,8 +49,8 @@ class Life:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        # Some items are too rare for an embedding of their own.
-        vocabulary = {"min_count": MIN_COUNT, "oov_buckets": 2}
+        # Some items are too rare for an embedding of their own, and some users too many.
+        vocabulary = {"min_count": MIN_COUNT, "max_size": MAX_SIZE, "oov_buckets": 2}
         self.path = str(write_config(folder, models=MODELS, vocabulary=vocabulary))
         self.serving = config.load(self.path).serving_directory
 
@@ -95,7 +105,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
     artifacts = {str(p) for p in (folder / "root" / "artifacts").iterdir()}
     os.unlink(folder / "root" / "metadata.sqlite")
-    told["store lost"] = life.run("models.hybrid=null")
+    told["store lost"] = life.run()
     told["new artifact roots"] = {
         str(p) for p in (folder / "root" / "artifacts").iterdir()
     } - artifacts
@@ -209,9 +219,11 @@ def test_m7_the_same_seed_and_data_give_the_same_metrics_and_vocabularies(
         ]
         assert len(files) == 2
         assert files[0].read_bytes() == files[1].read_bytes()
-    before, after = (story[run]["models"]["mf"] for run in ("first", "store lost"))
-    for metric in ("rmse", "mae", "hit_rate_at_5", "ndcg_at_5"):
-        assert after[metric] == before[metric]
+    assert story["store lost"]["models"].keys() == MODELS.keys()
+    for name in MODELS:
+        before, after = (story[run]["models"][name] for run in ("first", "store lost"))
+        for metric in ("rmse", "mae", "hit_rate_at_5", "ndcg_at_5"):
+            assert after[metric] == before[metric]
 
 
 def test_d9_a_changed_digit_is_noticed_also_with_the_same_size_and_time(
@@ -275,8 +287,9 @@ def test_m9_the_served_signature_scores_test_rows_as_the_trainer_does(
     from tfx_recommender.trainer import input_data
 
     pattern = str(story["first artifacts"] / "RatingsExampleGen/examples/1/Split-test/*")
-    users, items = input_data.id_columns(pattern)
-    assert set(items) - vocabulary(story)
+    rows = input_data.read(pattern)
+    users, items = rows.user_id.to_pylist(), rows.item_id.to_pylist()
+    assert set(items) - vocabulary(story, "item_id")
     model = tf.saved_model.load(str(story["model"])).signatures
     serialized = tf.constant(list(input_data.serialized_examples(pattern).as_numpy_iterator()))
     served = model["serving_default"](examples=serialized)
@@ -288,21 +301,27 @@ def test_m9_the_served_signature_scores_test_rows_as_the_trainer_does(
     )
 
 
-def vocabulary(story: dict[str, Any]) -> set[bytes]:
-    """The item ids that have an embedding of their own."""
-    (file,) = story["first artifacts"].glob("Transform/transform_graph/*/**/assets/item_id")
+def vocabulary(story: dict[str, Any], ids: str) -> set[bytes]:
+    """The user or item ids that have an embedding of their own."""
+    (file,) = story["first artifacts"].glob(f"Transform/transform_graph/*/**/assets/{ids}")
     return set(file.read_bytes().splitlines())
 
 
-def test_d10_the_vocabulary_holds_the_items_with_enough_ratings_in_training(
+def test_d10_the_vocabularies_hold_the_most_frequent_ids_within_their_bounds(
     story: dict[str, Any],
 ) -> None:
     from tfx_recommender.trainer import input_data
 
     pattern = str(story["first artifacts"] / "RatingsExampleGen/examples/1/Split-train/*")
-    items, counts = np.unique(input_data.id_columns(pattern)[1], return_counts=True)
-    assert vocabulary(story) == set(items[counts >= MIN_COUNT])
+    rows = input_data.read(pattern)
+    items, counts = np.unique(rows.item_id.to_pylist(), return_counts=True)
     assert counts.min() < MIN_COUNT
+    assert vocabulary(story, "item_id") == set(items[counts >= MIN_COUNT])
+    users, counts = np.unique(rows.user_id.to_pylist(), return_counts=True)
+    assert counts.min() >= MIN_COUNT
+    known = np.isin(users, list(vocabulary(story, "user_id")))
+    assert known.sum() == MAX_SIZE < USERS
+    assert counts[known].min() >= counts[~known].max()
 
 
 def test_lineage_leads_from_the_push_back_to_the_data(story: dict[str, Any]) -> None:

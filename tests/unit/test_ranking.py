@@ -43,19 +43,25 @@ def names(kind: str, numbers: Any) -> np.ndarray:
 
 
 def ranks_of(scores: np.ndarray, seen: Any, held_out: Any, relevant: Any = None) -> np.ndarray:
-    shuffled = np.random.default_rng(0).permutation(scores.shape[1])
+    users, items = scores.shape
+    shuffled = np.random.default_rng(0).permutation(items)
+    place = np.argsort(shuffled)
 
     def scorer(user_ids: np.ndarray, item_ids: np.ndarray) -> np.ndarray:
         rows = [int(name[1:]) for name in user_ids]
         return scores[np.ix_(rows, [int(name[1:]) for name in item_ids])]
 
+    def columns(pairs: Any) -> tuple[np.ndarray, np.ndarray]:
+        pairs = np.array(list(pairs), int).reshape(-1, 2)
+        return pairs[:, 0], place[pairs[:, 1]]
+
     return ranking.ranks(
         scorer,
-        names("u", [u for u, _ in held_out]),
-        names("i", [i for _, i in held_out]),
-        np.ones(len(held_out), bool) if relevant is None else np.array(relevant),
+        names("u", range(users)),
         names("i", shuffled),
-        (names("u", [u for u, _ in seen] + [99]), names("i", [i for _, i in seen] + [0])),
+        columns(held_out),
+        np.ones(len(held_out), bool) if relevant is None else np.array(relevant),
+        columns(seen),
     )
 
 
