@@ -3,10 +3,10 @@
 BIN := .venv/bin
 CONFIG := pipeline/configs/movielens-100k.yaml
 
-.PHONY: help setup demo test test-fast lint format lock clean
+.PHONY: help setup demo test test-fast test-kubeflow image lint format lock clean
 
 help:  ## Lists the targets
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
 setup:  ## Makes .venv from the lock that fits this machine (PYTHON=… chooses the interpreter)
 	@requirements/setup.sh
@@ -20,6 +20,12 @@ test: setup  ## Runs all tests
 
 test-fast: setup  ## Runs the unit and contract tests alone
 	@$(BIN)/python -m pytest -m "not slow"
+
+test-kubeflow: setup  ## Builds the image and runs the compiled pipeline in containers (Podman or Docker)
+	@tests/container/run.sh
+
+image:  ## Builds the image of all steps (BASE=… chooses another Debian 13 with Python 3.11)
+	@kubeflow/build_image.sh
 
 lint: setup  ## Checks style, types and the direction of imports
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -2,7 +2,16 @@
 
 from setuptools import setup
 
-FOLDERS = ("pipeline", "pipeline/configs", "components", "trainer", "transform", "kubeflow")
+FOLDERS = (
+    "pipeline",
+    "pipeline/configs",
+    "components",
+    "components/evaluator",
+    "components/ratings_example_gen",
+    "trainer",
+    "transform",
+    "kubeflow",
+)
 PACKAGES = {f"tfx_recommender.{folder.replace('/', '.')}": folder for folder in FOLDERS}
 
 setup(
@@ -13,5 +22,5 @@ setup(
     packages=list(PACKAGES),
     package_dir=PACKAGES,
     package_data={"tfx_recommender.pipeline.configs": ["*.yaml"]},
-    entry_points={"console_scripts": ["tfx-recommender = tfx_recommender.pipeline.cli:main"]},
+    entry_points={"console_scripts": ["tfx-recommender = tfx_recommender.kubeflow.cli:main"]},
 )

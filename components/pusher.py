@@ -26,6 +26,7 @@ def Pusher(  # noqa: N802 - TFX names a component like a class
     serving_directory: Parameter[str],
     destination_state: Parameter[str],
     record: Parameter[str],
+    withdrawn: Parameter[str],
 ) -> None:
     """Pushes the blessed champion; without a blessing nothing is touched.
 
@@ -37,11 +38,16 @@ def Pusher(  # noqa: N802 - TFX names a component like a class
       destination_state: of that folder when the run began; a part of the cache key only, so
         that a wiped or rolled back folder is never taken for one that was pushed to.
       record: JSON, what the version's push record says besides version and digest.
+      withdrawn: JSON list, digests of models that a rollback took out of service; the new push
+        record carries them on.
     """
     pushed.set_int_custom_property(PUSHED_PROPERTY, 0)
     if blessing.get_int_custom_property(BLESSED_PROPERTY) != 1:
         return
-    record_of_model = json.loads(record) | {"model": model.get_string_custom_property("name")}
+    record_of_model = json.loads(record) | {
+        "model": model.get_string_custom_property("name"),
+        "withdrawn": json.loads(withdrawn),
+    }
     path = path_utils.serving_model_path(model.uri)
     version = served_models.push(path, serving_directory, record_of_model)
     pushed.set_int_custom_property(PUSHED_PROPERTY, 1)

@@ -14,8 +14,8 @@ from tfx_recommender.components.errors import UserError
 if TYPE_CHECKING:
     from tfx_recommender.pipeline.config import Config
 
-_CONFIG = click.argument("config_path", metavar="CONFIG", type=click.Path())
-_SET = click.option(
+CONFIG = click.argument("config_path", metavar="CONFIG", type=click.Path())
+SET = click.option(
     "--set",
     "overrides",
     metavar="KEY.PATH=VALUE",
@@ -37,8 +37,8 @@ def cli() -> None:
 
 
 @cli.command()
-@_CONFIG
-@_SET
+@CONFIG
+@SET
 @_VERBOSE
 @click.option(
     "--rebase-baseline",
@@ -48,39 +48,39 @@ def cli() -> None:
 )
 def run(config_path: str, overrides: tuple[str, ...], verbose: bool, rebase_baseline: bool) -> None:
     """Runs the whole pipeline, from ratings to a pushed model."""
-    config = _load(config_path, overrides)
+    config = load(config_path, overrides)
     from tfx_recommender.pipeline import commands
 
     commands.run(config, verbose, rebase_baseline)
 
 
 @cli.command()
-@_CONFIG
-@_SET
+@CONFIG
+@SET
 @_VERBOSE
 def validate(config_path: str, overrides: tuple[str, ...], verbose: bool) -> None:
     """Checks the config and the data; trains nothing."""
-    config = _load(config_path, overrides)
+    config = load(config_path, overrides)
     from tfx_recommender.pipeline import commands
 
     commands.validate(config, verbose)
 
 
 @cli.command()
-@_CONFIG
-@_SET
+@CONFIG
+@SET
 @click.option("--to", type=int, help="The version to serve again; by default the one before.")
 def rollback(config_path: str, overrides: tuple[str, ...], to: int | None) -> None:
     """Serves an earlier version; it lasts, and becomes the baseline."""
-    config = _load(config_path, overrides)
+    config = load(config_path, overrides)
     from tfx_recommender.pipeline import commands
 
     commands.rollback(config, to)
 
 
 @cli.command()
-@_CONFIG
-@_SET
+@CONFIG
+@SET
 @_VERBOSE
 @click.option("--user", "users", multiple=True, required=True, help="A user id.")
 @click.option("-k", default=10, show_default=True, type=click.IntRange(1), help="How many items.")
@@ -88,7 +88,7 @@ def recommend(
     config_path: str, overrides: tuple[str, ...], verbose: bool, users: tuple[str, ...], k: int
 ) -> None:
     """Asks the served model what these users may like and have not rated."""
-    config = _load(config_path, overrides)
+    config = load(config_path, overrides)
     from tfx_recommender.pipeline import commands
 
     commands.recommend(config, users, k, verbose)
@@ -104,7 +104,7 @@ def data(name: str, to: str) -> None:
     datasets.fetch(name, to)
 
 
-def _load(path: str, overrides: tuple[str, ...]) -> Config:
+def load(path: str, overrides: tuple[str, ...]) -> Config:
     """Reads the config before anything heavier is imported: a mistake is answered at once."""
     from tfx_recommender.pipeline import config
 

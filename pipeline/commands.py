@@ -10,8 +10,8 @@ from typing import Any
 from rich.console import Console
 
 from tfx_recommender.components import served_models
-from tfx_recommender.components.errors import BadDataError, ConfigError, UserError
-from tfx_recommender.pipeline import fingerprint, pipeline_root
+from tfx_recommender.components.errors import BadDataError, UserError
+from tfx_recommender.pipeline import pipeline_root, world
 from tfx_recommender.pipeline.config import Config
 from tfx_recommender.pipeline.screen import Progress, chatter_to
 
@@ -33,7 +33,7 @@ def run(config: Config, verbose: bool, rebase_baseline: bool) -> None:
 def _run_locked(config: Config, progress: Progress, rebase_baseline: bool) -> dict[str, Any]:
     served = served_models.served(config.serving_directory)
     if served is not None and not rebase_baseline:
-        _require_same_split(config, served)
+        world.require_same_split(config.split, served)
     artifacts = pipeline_root.artifact_root(config.root)
     with progress.step("starting TensorFlow and TFX"):
         from tfx_recommender.pipeline import dag, local_runner, outcome
@@ -43,14 +43,9 @@ def _run_locked(config: Config, progress: Progress, rebase_baseline: bool) -> di
     store = local_runner.Store(pipeline_root.store_path(config.root))
     try:
         store.fail_unfinished()
-        world = dag.World(
-            data_fingerprint=fingerprint.of_data_and_code(config.data),
-            served_digest=served.digest if served and not rebase_baseline else "",
-            withdrawn=tuple(served.record.get("withdrawn", [])) if served else (),
-            destination_state=served_models.state(config.serving_directory),
-        )
-        local_runner.run(dag.create_pipeline(config, world, artifacts), store, progress, record)
-        summary = outcome.summarise(config, record, store, world.served_digest)
+        found = world.observe(config.data, config.serving_directory, served, rebase_baseline)
+        local_runner.run(dag.create_pipeline(config, found, artifacts), store, progress, record)
+        summary = outcome.summarise(config, record, store, found.served_digest)
     except BaseException as error:
         status = "bad_data" if isinstance(error, BadDataError) else "failed"
         outcome.write(summary_path, outcome.failure(record, status, str(error)))
@@ -58,18 +53,6 @@ def _run_locked(config: Config, progress: Progress, rebase_baseline: bool) -> di
         raise
     outcome.write(summary_path, summary)
     return summary
-
-
-def _require_same_split(config: Config, served: served_models.ServedModel) -> None:
-    """A model trained under other split settings may have seen today's test rows."""
-    before = served.record.get("split")
-    now = config.split.model_dump(mode="json")
-    if before is not None and before != now:
-        raise ConfigError(
-            f"split: the served model (version {served.version}) was trained with {before}, the"
-            f" config says {now}, so the two cannot be compared; put the split back, or run once"
-            " with --rebase-baseline to compare with biases and popularity instead"
-        )
 
 
 def validate(config: Config, verbose: bool) -> None:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from tfx_recommender.components.errors import ConfigError
 from tfx_recommender.components.ratings_example_gen.config import Data, Split
+from tfx_recommender.pipeline.kubeflow_section import Kubeflow
 from tfx_recommender.trainer.hyperparameters import (
     ARCHITECTURES,
     BayesianFactorization,
@@ -163,6 +164,8 @@ class Config(_Frozen):
     """How to compare, and what may be pushed."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
     """Of everything random."""
+    kubeflow: Kubeflow | None = None
+    """How the steps run on a cluster; local runs do not need it."""
 
     @model_validator(mode="after")
     def _check(self) -> Config:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from typing import Any
 
@@ -19,39 +18,24 @@ from tfx_recommender.components.ratings_example_gen.component import RatingsExam
 from tfx_recommender.components.served_baseline import ServedBaseline
 from tfx_recommender.pipeline import quality_gate
 from tfx_recommender.pipeline.config import Config
+from tfx_recommender.pipeline.world import World
 from tfx_recommender.transform.features import TEST, TRAIN, VALIDATION
 
 # In-process and offline: since Beam 2.68 the DirectRunner first tries to download Prism.
 BEAM_ARGUMENTS = ["--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"]
 
 
-@dataclasses.dataclass(frozen=True)
-class World:
-    """What the config does not say and a run's cache keys need: the state of things outside.
-
-    Attributes:
-      data_fingerprint: of the data files' bytes and of our code.
-      served_digest: of the served model's files; "" if nothing is served.
-      withdrawn: digests of models that a rollback took out of service.
-      destination_state: of the serving folder; changes whenever the folder does.
-    """
-
-    data_fingerprint: str = ""
-    served_digest: str = ""
-    withdrawn: tuple[str, ...] = ()
-    destination_state: str = ""
-
-
 def create_pipeline(
-    config: Config, world: World = World(), pipeline_root: str | None = None
+    config: Config, world: World | None = None, pipeline_root: str | None = None
 ) -> Pipeline:
     """Builds the pipeline.
 
     Args:
       config: what to build.
-      world: the state of data and serving folder; the Kubeflow compiler leaves it blank.
+      world: the state of data and serving folder; the Kubeflow compiler puts marks in its place.
       pipeline_root: where artifacts go; the config's `root` unless given.
     """
+    world = world or World()
     split = config.split.model_dump_json()
     low, high = config.data.ratings.rating_range
 
@@ -128,7 +112,8 @@ def create_pipeline(
         blessing=selector.outputs["blessing"],
         serving_directory=config.serving_directory,
         destination_state=world.destination_state,
-        record=json.dumps({"split": json.loads(split), "withdrawn": world.withdrawn}),
+        record=json.dumps({"split": json.loads(split)}),
+        withdrawn=json.dumps(sorted(world.withdrawn)),
     )
     return Pipeline(
         pipeline_name=config.name,

@@ -59,7 +59,7 @@ def eval_config(config: Config) -> str:
             _gate_rmse(added, config)
         elif metric == "hit_rate":
             _gate_hit_rate(added, config)
-    return json_format.MessageToJson(result)
+    return json_format.MessageToJson(result, sort_keys=True)
 
 
 def _gate_rmse(metric: config_pb2.MetricConfig, config: Config) -> None:

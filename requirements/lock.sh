@@ -8,6 +8,7 @@ compile() {
 compile --python-platform x86_64-manylinux_2_39 runtime.in -o glibc-2.39.txt
 compile --python-platform x86_64-manylinux_2_39 dev.in -c glibc-2.39.txt -o dev.txt
 compile uv.in -o uv.txt
+compile --python-platform x86_64-manylinux_2_39 sbom.in -o sbom.txt
 
 # The lock for older systems is the same one with two packages replaced. A resolver refuses
 # that mix (their metadata asks for protobuf < 6), so it is spliced and installed as it stands.

@@ -102,9 +102,10 @@ class Gate:
         from tfx_recommender.components.served_baseline import ServedBaseline
         from tfx_recommender.pipeline import local_runner, quality_gate
         from tfx_recommender.pipeline.screen import Progress
+        from tfx_recommender.pipeline.world import World
 
         served = served_models.served(self.serving)
-        world = self.dag.World(
+        world = World(
             served_digest=served.digest if served else "",
             destination_state=served_models.state(self.serving),
         )
@@ -148,6 +149,7 @@ class Gate:
             serving_directory=self.serving,
             destination_state=world.destination_state,
             record="{}",
+            withdrawn="[]",
         )
         nodes = [examples, baseline, model.with_id("Candidate"), evaluator, selector, pusher]
         record = local_runner.Run(local_runner.new_run_id())

@@ -105,7 +105,8 @@ def test_s2_a_reader_never_sees_part_of_a_model_whenever_the_push_is_killed(
                 path = os.path.join(serving, str(number))
                 assert served_models.digest(path) == whole
             process.send_signal(signal.SIGKILL)
-        interrupted += any(not name.isdecimal() for name in os.listdir(serving))
+        if os.path.isdir(serving):  # on a busy machine the kill may come before it is made
+            interrupted += any(not name.isdecimal() for name in os.listdir(serving))
         for number in served_models.versions(serving):
             assert served_models.digest(os.path.join(serving, str(number))) == whole
     assert interrupted, "no kill fell into a push; the test proved nothing"

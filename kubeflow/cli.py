@@ -1,0 +1,219 @@
+"""`tfx-recommender kubeflow …`: the command line's part for clusters; and its entry point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+import yaml
+
+from tfx_recommender.components.errors import ConfigError
+from tfx_recommender.pipeline import cli as pipeline_cli
+
+if TYPE_CHECKING:
+    from tfx_recommender.kubeflow.service import Service
+    from tfx_recommender.pipeline.config import Config
+
+_ACCOUNT = click.option(
+    "--service-account", help="The Kubernetes service account that the run's pods use."
+)
+_VERSION = click.option(
+    "--version", help="Name of the pipeline version; by default made of its content."
+)
+_PARAMETER = click.option(
+    "--parameter",
+    "parameters",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="Sets a pipeline parameter, the value as YAML; may be given several times.",
+)
+
+
+def _for_service(command: Callable[..., None]) -> Callable[..., None]:
+    """What every command that speaks to a KFP service takes."""
+    for option in (
+        click.option("--namespace", help="Your namespace, where KFP serves many."),
+        click.option("--token", envvar="KFP_TOKEN", help="Bearer token (or KFP_TOKEN)."),
+        click.option("--host", required=True, help="URL of Kubeflow Pipelines."),
+        pipeline_cli.SET,
+        pipeline_cli.CONFIG,
+    ):
+        command = option(command)
+    return command
+
+
+@pipeline_cli.cli.group()
+def kubeflow() -> None:
+    """Compiles for Kubeflow Pipelines, runs, deploys and schedules there."""
+
+
+@kubeflow.command("compile")
+@pipeline_cli.CONFIG
+@pipeline_cli.SET
+@click.option("-o", "--output", required=True, type=click.Path(), help="The file to write.")
+def compile_(config_path: str, overrides: tuple[str, ...], output: str) -> None:
+    """Compiles the pipeline; the same config gives the same bytes. Needs no cluster."""
+    spec = _compiled(pipeline_cli.load(config_path, overrides))
+    try:
+        with open(output, "w", encoding="utf-8") as file:
+            file.write(spec)
+    except OSError as error:
+        raise ConfigError(f"--output {output}: cannot be written ({error.strerror})") from None
+
+
+@kubeflow.command("run-local")
+@pipeline_cli.CONFIG
+@pipeline_cli.SET
+@_PARAMETER
+@click.option("--image", default="localhost/tfx-recommender", show_default=True)
+def run_local(
+    config_path: str, overrides: tuple[str, ...], parameters: tuple[str, ...], image: str
+) -> None:
+    """Runs the compiled pipeline in containers of this machine (Docker or Podman)."""
+    config = pipeline_cli.load(config_path, overrides)
+    from tfx_recommender.kubeflow import local_runner
+
+    folder = local_runner.run(config, image, _parameters(config, parameters))
+    click.echo(folder)
+
+
+@kubeflow.command()
+@_for_service
+@_ACCOUNT
+@_VERSION
+@_PARAMETER
+@click.option("--wait", is_flag=True, help="Follows the run to its end.")
+def submit(
+    config_path: str,
+    overrides: tuple[str, ...],
+    host: str,
+    token: str | None,
+    namespace: str | None,
+    service_account: str | None,
+    version: str | None,
+    parameters: tuple[str, ...],
+    wait: bool,
+) -> None:
+    """Uploads the pipeline and starts a run; prints the run's id."""
+    config = pipeline_cli.load(config_path, overrides)
+    values = _parameters(config, parameters)
+    service = _service(host, token, namespace)
+    uploaded = service.upload(config.name, _compiled(config), version)
+    run = service.submit(config.name, uploaded, values, service_account)
+    click.echo(run)
+    if wait:
+        service.follow(run, lambda line: click.echo(line, err=True))
+
+
+@kubeflow.command()
+@_for_service
+@_ACCOUNT
+@_VERSION
+@_PARAMETER
+@click.option("--cron", required=True, help="Six fields, seconds first: '0 0 3 * * *'.")
+@click.option("--max-concurrency", default=1, show_default=True, type=click.IntRange(1, 10))
+@click.option(
+    "--catchup/--no-catchup", default=False, help="Whether runs missed meanwhile are made up for."
+)
+def schedule(
+    config_path: str,
+    overrides: tuple[str, ...],
+    host: str,
+    token: str | None,
+    namespace: str | None,
+    service_account: str | None,
+    version: str | None,
+    parameters: tuple[str, ...],
+    cron: str,
+    max_concurrency: int,
+    catchup: bool,
+) -> None:
+    """Uploads the pipeline and runs it by the clock; prints the schedule's id."""
+    if len(cron.split()) != 6:
+        raise ConfigError(
+            f"--cron {cron!r}: has {len(cron.split())} fields; KFP takes six: second, minute, hour,"
+            " day, month, weekday"
+        )
+    config = pipeline_cli.load(config_path, overrides)
+    values = _parameters(config, parameters)
+    service = _service(host, token, namespace)
+    uploaded = service.upload(config.name, _compiled(config), version)
+    click.echo(
+        service.schedule(
+            config.name, uploaded, cron, values, max_concurrency, catchup, service_account
+        )
+    )
+
+
+@kubeflow.command()
+@_for_service
+def schedules(
+    config_path: str,
+    overrides: tuple[str, ...],
+    host: str,
+    token: str | None,
+    namespace: str | None,
+) -> None:
+    """Lists the pipeline's schedules."""
+    config = pipeline_cli.load(config_path, overrides)
+    for made in _service(host, token, namespace).schedules(config.name):
+        state = "enabled" if made.enabled else "disabled"
+        click.echo(f"{made.name}  {made.cron}  {state}  {made.id}")
+
+
+@kubeflow.command()
+@_for_service
+def unschedule(
+    config_path: str,
+    overrides: tuple[str, ...],
+    host: str,
+    token: str | None,
+    namespace: str | None,
+) -> None:
+    """Takes the pipeline's schedule away; runs under way go on."""
+    config = pipeline_cli.load(config_path, overrides)
+    count = _service(host, token, namespace).unschedule(config.name)
+    click.echo(f"{count} taken away", err=True)
+
+
+def _compiled(config: Config) -> str:
+    from tfx_recommender.kubeflow import compiler, spec_check
+
+    spec = compiler.compile_pipeline(config)
+    spec_check.require_supported(spec)
+    return spec
+
+
+def _parameters(config: Config, given: tuple[str, ...]) -> dict[str, Any]:
+    """Pipeline parameters as typed values; refuses what the pipeline does not have."""
+    from tfx_recommender.kubeflow import compiler
+
+    known = {
+        parameter.name: type(parameter.default) for parameter in compiler.run_parameters(config)
+    }
+    values = {}
+    for pair in given:
+        name, equals, text = pair.partition("=")
+        if not equals or name not in known:
+            raise ConfigError(
+                f"--parameter {pair}: write NAME=VALUE; the names are {', '.join(sorted(known))}"
+            )
+        value = yaml.safe_load(text)
+        if known[name] is float and type(value) is int:
+            value = float(value)
+        if type(value) is not known[name]:
+            raise ConfigError(f"--parameter {pair}: must be of type {known[name].__name__}")
+        values[name] = value
+    return values
+
+
+def _service(host: str, token: str | None, namespace: str | None) -> Service:
+    from tfx_recommender.kubeflow.service import Service
+
+    return Service(host, token, namespace)
+
+
+def main() -> NoReturn:
+    """The command line's entry point: the local commands and ours."""
+    pipeline_cli.main()

@@ -1,0 +1,379 @@
+"""From the DAG to a file that open-source Kubeflow Pipelines runs.
+
+TFX's KubeflowV2DagRunner compiles the same `create_pipeline` that local runs use. What it writes
+is meant for another backend, so it is rewritten (ARCHITECTURE.md says why, point by point):
+
+- components `comp-<node>`, executors `exec-<node>`, tasks under their node's id;
+- artifact types of KFP's own (`system.*`); TFX's travel as an argument of our entry point;
+- our entry point as the container's command, no driver hook (`lifecycle`);
+- one more task, `World`: it computes inside the run what `pipeline/world.py` says, and its
+  outputs take the place of the constants in other tasks' inputs;
+- pipeline parameters with defaults; caching, retries, limits; a second document for Kubernetes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import yaml
+
+from tfx_recommender.components.errors import ConfigError
+from tfx_recommender.kubeflow import steps
+from tfx_recommender.kubeflow.steps import WORLD
+from tfx_recommender.pipeline.config import Config
+from tfx_recommender.pipeline.kubeflow_section import Claim, Kubeflow, Step
+from tfx_recommender.pipeline.world import World
+
+# KFP's key of a cached step holds its inputs, so these two must not be asked for one: what they
+# read and write lies outside. World is the question itself.
+NEVER_CACHED = frozenset({WORLD, "ServedBaseline", "Pusher"})
+# A second push would be a second version; a second verdict on the same data is the same verdict.
+NEVER_REPEATED = frozenset({"Pusher", "DataGate"})
+READ_DATA = frozenset({WORLD, "RatingsExampleGen"})
+READ_SERVING = frozenset({WORLD, "ServedBaseline"})
+WRITE_SERVING = frozenset({"Pusher"})
+
+# Values that no config contains; `_link_to_world` finds them where a World's fields would be.
+_MARKS = World("<data_fingerprint>", "<served_digest>", ("<withdrawn>",), "<destination_state>")
+_SYSTEM_TYPES = {
+    "tfx.Examples": "system.Dataset",
+    "tfx.Model": "system.Model",
+    "tfx.PushedModel": "system.Model",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameter:
+    """What an operator may change from run to run without compiling anew.
+
+    Attributes:
+      name: of the pipeline parameter.
+      type: KFP's name of its type.
+      default: the config's value.
+      targets: (node, execution property, key.path inside the property's JSON or "") it sets.
+    """
+
+    name: str
+    type: str
+    default: Any
+    targets: tuple[tuple[str, str, str], ...]
+
+
+def compile_pipeline(config: Config) -> str:
+    """Compiles the pipeline.
+
+    Args:
+      config: with a `kubeflow` section.
+
+    Returns:
+      YAML, the same bytes for the same config: the pipeline spec, and the Kubernetes platform
+      spec as a second document.
+
+    Raises:
+      ConfigError: the section is missing, or names a node that the DAG has not, or a path lies
+        on no mounted volume.
+    """
+    settings = _settings(config)
+    spec = _tfx_spec(config)
+    tasks = spec["root"]["dag"]["tasks"]
+    if unknown := sorted(settings.nodes.keys() - tasks.keys() - {WORLD}):
+        known = ", ".join(sorted([*tasks, WORLD]))
+        raise ConfigError(f"kubeflow.nodes: no node {unknown[0]!r}; there are {known}")
+
+    components = spec["components"]
+    for task in tasks.values():
+        _link_to_world(task)
+    tasks[WORLD], components[WORLD] = _world(config)
+    contracts = {node: _contract(settings, node, components[node]) for node in tasks}
+    for parameter in run_parameters(config):
+        _add_parameter(parameter, spec["root"], tasks, components, contracts)
+    for node, task in tasks.items():
+        _schedule(settings.step(node), node, task)
+        task["componentRef"] = {"name": f"comp-{node}"}
+        components[node]["executorLabel"] = f"exec-{node}"
+
+    spec["components"] = {f"comp-{node}": components[node] for node in tasks}
+    spec["deploymentSpec"]["executors"] = {
+        f"exec-{node}": {"container": _container(settings, node, contracts[node])} for node in tasks
+    }
+    if settings.pipeline_root:
+        spec["defaultPipelineRoot"] = settings.pipeline_root
+    platform = {
+        "platforms": {
+            "kubernetes": {
+                "deploymentSpec": {
+                    "executors": {f"exec-{node}": _kubernetes(settings, node) for node in tasks}
+                }
+            }
+        }
+    }
+    return yaml.dump_all([spec, platform], sort_keys=True, allow_unicode=True)
+
+
+def run_parameters(config: Config) -> tuple[Parameter, ...]:
+    """The pipeline's parameters; the defaults are the config's values."""
+    trainers = [f"Trainer-{name}" for name in config.models.chosen()]
+    readers = [(node, "data") for node in sorted(READ_DATA)]
+    parameters = [
+        Parameter(
+            "ratings_paths",
+            "LIST",
+            list(config.data.ratings.paths),
+            tuple((*reader, "ratings.paths") for reader in readers),
+        ),
+        Parameter(
+            "serving_directory",
+            "STRING",
+            config.serving_directory,
+            tuple((node, "serving_directory", "") for node in sorted(READ_SERVING | WRITE_SERVING)),
+        ),
+        Parameter("rebase_baseline", "BOOLEAN", False, ((WORLD, "rebase_baseline", ""),)),
+        Parameter(
+            "seed",
+            "NUMBER_INTEGER",
+            config.seed,
+            tuple((trainer, "custom_config", "seed") for trainer in trainers),
+        ),
+    ]
+    for side, file in (("users", config.data.users), ("items", config.data.items)):
+        if file is not None:
+            targets = tuple((*reader, f"{side}.path") for reader in readers)
+            parameters.append(Parameter(f"{side}_path", "STRING", file.path, targets))
+    for name, model in config.models.chosen().items():
+        for knob, kind in (("epochs", "NUMBER_INTEGER"), ("learning_rate", "NUMBER_DOUBLE")):
+            target = (f"Trainer-{name}", "custom_config", f"training.{knob}")
+            default = getattr(model.training, knob)
+            parameters.append(Parameter(f"{name}_{knob}", kind, default, (target,)))
+    return tuple(parameters)
+
+
+def _settings(config: Config) -> Kubeflow:
+    """The section, checked against the rest of the config."""
+    if config.kubeflow is None:
+        raise ConfigError("kubeflow: the config has no such section; see kubeflow/README.md")
+    settings = config.kubeflow
+    files = [file.path for file in (config.data.users, config.data.items) if file is not None]
+    for path in [*config.data.ratings.paths, *files]:
+        _require_on("data", path, settings.data_claim, "data_claim")
+    for name in ("serving_claim", "serving_read_claim"):
+        _require_on("serving_root", config.serving_directory, getattr(settings, name), name)
+    return settings
+
+
+def _require_on(key: str, path: str, claim: Claim | None, name: str) -> None:
+    if claim is not None and not path.startswith(f"{claim.mount_path.rstrip('/')}/"):
+        raise ConfigError(
+            f"{key}: {path} is not below {claim.mount_path}, where kubeflow.{name} is mounted;"
+            " give the path as the containers see it"
+        )
+
+
+def _tfx_spec(config: Config) -> dict[str, Any]:
+    """What TFX compiles, as a dictionary."""
+    from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
+
+    from tfx_recommender.pipeline import dag
+
+    runner = kubeflow_v2_dag_runner.KubeflowV2DagRunner(
+        kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
+            default_image="unused", use_pipeline_spec_2_1=True
+        )
+    )
+    # The pipeline root is the cluster's, not the config's.
+    pipeline = dag.create_pipeline(config, _MARKS, "unused")
+    for node in pipeline.components:
+        executor = node.executor_spec.class_path
+        assert executor == steps.EXECUTORS[steps.kind(node.id)], executor
+    return runner.run(pipeline, write_out=False)["pipelineSpec"]
+
+
+def _link_to_world(task: dict[str, Any]) -> None:
+    """Where the DAG put a mark, the task reads World's output instead."""
+    outputs = {
+        json.dumps([*value]) if isinstance(value, tuple) else value: field
+        for field, value in dataclasses.asdict(_MARKS).items()
+    }
+    linked = False
+    for name, source in task.get("inputs", {}).get("parameters", {}).items():
+        value = source["runtimeValue"]["constant"]
+        if isinstance(value, str) and value in outputs:
+            task["inputs"]["parameters"][name] = {
+                "taskOutputParameter": {
+                    "producerTask": WORLD,
+                    "outputParameterKey": outputs[value],
+                }
+            }
+            linked = True
+    if linked:
+        task["dependentTasks"] = sorted([*task.get("dependentTasks", []), WORLD])
+
+
+def _world(config: Config) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The task and the component of World."""
+    constants: dict[str, tuple[str, Any]] = {
+        "data": ("STRING", config.data.model_dump_json()),
+        "split": ("STRING", config.split.model_dump_json()),
+        "serving_directory": ("STRING", config.serving_directory),
+        "rebase_baseline": ("BOOLEAN", False),
+    }
+    task = {
+        "taskInfo": {"name": WORLD},
+        "inputs": {
+            "parameters": {
+                name: {"runtimeValue": {"constant": value}}
+                for name, (_, value) in constants.items()
+            }
+        },
+    }
+    component = {
+        "inputDefinitions": {
+            "parameters": {name: {"parameterType": kind} for name, (kind, _) in constants.items()}
+        },
+        "outputDefinitions": {
+            "parameters": {
+                field.name: {"parameterType": "STRING"} for field in dataclasses.fields(World)
+            }
+        },
+    }
+    return task, component
+
+
+def _contract(settings: Kubeflow, node: str, component: dict[str, Any]) -> dict[str, Any]:
+    """What our entry point is told of a step: what the rewritten component no longer says.
+
+    `artifacts`: TFX's types of inputs and outputs, which move here from the component;
+    `parameters`: KFP's types (JSON knows no integers); `overrides`: input -> execution property
+    and key.path in it; `beam`: Beam's pipeline options.
+    """
+    types: dict[str, dict[str, str]] = {"inputs": {}, "outputs": {}}
+    for direction, definitions in (
+        ("inputs", component.get("inputDefinitions", {})),
+        ("outputs", component.get("outputDefinitions", {})),
+    ):
+        for key, definition in definitions.get("artifacts", {}).items():
+            title = yaml.safe_load(definition["artifactType"]["instanceSchema"])["title"]
+            types[direction][key] = title
+            definition["artifactType"] = {
+                "schemaTitle": _SYSTEM_TYPES.get(title, "system.Artifact"),
+                "schemaVersion": "0.0.1",
+            }
+    parameters = component.get("inputDefinitions", {}).get("parameters", {})
+    return {
+        "artifacts": types,
+        "parameters": {name: kind["parameterType"] for name, kind in parameters.items()},
+        "overrides": {},
+        "beam": _beam_arguments(settings) if steps.kind(node) in steps.BEAM else [],
+    }
+
+
+def _beam_arguments(settings: Kubeflow) -> list[str]:
+    from tfx_recommender.pipeline import dag
+
+    return list(settings.beam_arguments) or dag.BEAM_ARGUMENTS
+
+
+def _container(settings: Kubeflow, node: str, contract: dict[str, Any]) -> dict[str, Any]:
+    """The container of a step."""
+    step = settings.step(node)
+    return {
+        "image": settings.image,
+        "command": ["python", "-m", "tfx_recommender.kubeflow.entrypoint"],
+        "args": [
+            *("--node", node),
+            *("--contract", json.dumps(contract, sort_keys=True)),
+            *("--input", "{{$}}"),
+        ],
+        "resources": {
+            "resourceCpuRequest": step.cpu_request,
+            "resourceCpuLimit": step.cpu_limit,
+            "resourceMemoryRequest": step.memory_request,
+            "resourceMemoryLimit": step.memory_limit,
+        },
+    }
+
+
+def _add_parameter(
+    parameter: Parameter,
+    root: dict[str, Any],
+    tasks: dict[str, Any],
+    components: dict[str, Any],
+    contracts: dict[str, Any],
+) -> None:
+    """A pipeline parameter is an input of each step it concerns, so a part of its cache key."""
+    definitions = root.setdefault("inputDefinitions", {}).setdefault("parameters", {})
+    definitions[parameter.name] = {
+        "parameterType": parameter.type,
+        "defaultValue": parameter.default,
+        "isOptional": True,
+    }
+    for node, key, path in parameter.targets:
+        # A whole property is replaced in the spec; a part of one by our entry point.
+        name = parameter.name if path else key
+        tasks[node]["inputs"]["parameters"][name] = {"componentInputParameter": parameter.name}
+        components[node]["inputDefinitions"]["parameters"][name] = {"parameterType": parameter.type}
+        contracts[node]["parameters"][name] = parameter.type
+        if path:
+            contracts[node]["overrides"][name] = [key, path]
+
+
+def _schedule(step: Step, node: str, task: dict[str, Any]) -> None:
+    """Caching and retries."""
+    task["cachingOptions"] = {} if node in NEVER_CACHED else {"enableCache": True}
+    if step.retries and node not in NEVER_REPEATED:
+        task["retryPolicy"] = {
+            "maxRetryCount": step.retries,
+            "backoffDuration": "60s",
+            "backoffFactor": 2,
+            "backoffMaxDuration": "600s",
+        }
+
+
+def _kubernetes(settings: Kubeflow, node: str) -> dict[str, Any]:
+    """What KFP's Kubernetes platform spec says of a step."""
+    step = settings.step(node)
+    result: dict[str, Any] = {
+        "activeDeadlineSeconds": step.timeout_minutes * 60,
+        "securityContext": {"runAsNonRoot": True},
+        # All that a step writes outside its artifacts; the root may be read-only.
+        "emptyDirMounts": [{"volumeName": "scratch", "mountPath": "/tmp"}],
+    }
+    if claims := _claims(settings, node):
+        result["pvcMount"] = [
+            {
+                "mountPath": claim.mount_path,
+                "pvcNameParameter": {"runtimeValue": {"constant": claim.name}},
+            }
+            for claim in claims
+        ]
+    if step.node_selector:
+        result["nodeSelector"] = {"labels": step.node_selector}
+    if step.tolerations:
+        result["tolerations"] = [
+            toleration.model_dump(exclude_none=True) for toleration in step.tolerations
+        ]
+    if step.secrets:
+        result["secretAsEnv"] = [
+            {
+                "secretNameParameter": {"runtimeValue": {"constant": secret.secret}},
+                "keyToEnv": [{"secretKey": secret.key, "envVar": secret.variable}],
+            }
+            for secret in step.secrets
+        ]
+    if settings.image_pull_secret:
+        name = {"runtimeValue": {"constant": settings.image_pull_secret}}
+        result["imagePullSecret"] = [{"secretNameParameter": name}]
+    return result
+
+
+def _claims(settings: Kubeflow, node: str) -> list[Claim]:
+    """The volumes a step may see."""
+    claims = []
+    if node in READ_DATA:
+        claims.append(settings.data_claim)
+    if node in READ_SERVING:
+        claims.append(settings.serving_read_claim or settings.serving_claim)
+    if node in WRITE_SERVING:
+        claims.append(settings.serving_claim)
+    return [claim for claim in claims if claim is not None]

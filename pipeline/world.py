@@ -1,0 +1,66 @@
+"""What the config does not say and a run's cache keys need: the state of things outside."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tfx_recommender.components import served_models
+from tfx_recommender.components.errors import ConfigError
+from tfx_recommender.components.ratings_example_gen.config import Data, Split
+from tfx_recommender.components.served_models import ServedModel
+from tfx_recommender.pipeline import fingerprint
+
+
+@dataclasses.dataclass(frozen=True)
+class World:
+    """What a run finds; every field ends up in the execution properties of some node.
+
+    Attributes:
+      data_fingerprint: of the data files' bytes and of our code.
+      served_digest: of the served model's files; "" if nothing is served.
+      withdrawn: digests of models that a rollback took out of service.
+      destination_state: of the serving folder; changes whenever the folder does.
+    """
+
+    data_fingerprint: str = ""
+    served_digest: str = ""
+    withdrawn: tuple[str, ...] = ()
+    destination_state: str = ""
+
+
+def observe(
+    data: Data, serving_directory: str, served: ServedModel | None, rebase_baseline: bool
+) -> World:
+    """Looks around.
+
+    Args:
+      data: the data files.
+      serving_directory: where versions are pushed to.
+      served: what is served there; None if nothing.
+      rebase_baseline: whether to compare with biases and popularity instead of the served model.
+
+    Raises:
+      BadDataError: a data file cannot be read.
+    """
+    return World(
+        data_fingerprint=fingerprint.of_data_and_code(data),
+        served_digest=served.digest if served and not rebase_baseline else "",
+        withdrawn=tuple(served.record.get("withdrawn", [])) if served else (),
+        destination_state=served_models.state(serving_directory),
+    )
+
+
+def require_same_split(split: Split, served: ServedModel) -> None:
+    """A model trained under other split settings may have seen today's test rows.
+
+    Raises:
+      ConfigError: the served model was trained with another split.
+    """
+    before = served.record.get("split")
+    now = split.model_dump(mode="json")
+    if before is not None and before != now:
+        raise ConfigError(
+            f"split: the served model (version {served.version}) was trained with {before}, the"
+            f" config says {now}, so the two cannot be compared; put the split back, or run once"
+            " with --rebase-baseline to compare with biases and popularity instead"
+        )

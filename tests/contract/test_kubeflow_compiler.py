@@ -1,0 +1,328 @@
+"""K1-K3, K5-K7, K9: what is compiled for Kubeflow, node by node."""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from tfx.dsl.component.experimental.annotations import OutputDict, Parameter
+from tfx.dsl.component.experimental.decorators import component
+
+from tfx_recommender.components.errors import ConfigError, UserError
+from tfx_recommender.kubeflow import cli as kubeflow_cli  # noqa: F401 - adds its commands
+from tfx_recommender.kubeflow import compiler, spec_check, steps
+from tfx_recommender.pipeline import cli, config, dag
+from tfx_recommender.pipeline.world import World
+
+
+@component
+def Maker() -> OutputDict(value=str):  # type: ignore[valid-type]  # noqa: N802 - TFX's style
+    """Makes a value."""
+    return {"value": ""}
+
+
+@component
+def Taker(value: Parameter[str]) -> None:  # noqa: N802 - TFX's style
+    """Takes a value as an execution property."""
+
+
+FOLDER = Path(__file__).with_name("kubeflow")
+
+
+@pytest.fixture(scope="module")
+def golden() -> config.Config:
+    return config.load(str(FOLDER / "config.yaml"))
+
+
+@pytest.fixture(scope="module")
+def text(golden: config.Config) -> str:
+    return compiler.compile_pipeline(golden)
+
+
+@pytest.fixture(scope="module")
+def spec(text: str) -> dict[str, Any]:
+    return next(yaml.safe_load_all(text))
+
+
+@pytest.fixture(scope="module")
+def tasks(spec: dict[str, Any]) -> dict[str, Any]:
+    return spec["root"]["dag"]["tasks"]
+
+
+def test_k1_compiling_gives_the_golden_bytes_each_time(golden: config.Config, text: str) -> None:
+    assert text == (FOLDER / "pipeline.yaml").read_text(encoding="utf-8")
+    assert text == compiler.compile_pipeline(golden)
+
+
+def test_the_command_writes_the_golden_file_or_says_why_not(tmp_path: Path) -> None:
+    def compile_to(path: Path) -> Result:
+        arguments = ["kubeflow", "compile", str(FOLDER / "config.yaml"), "-o", str(path)]
+        return CliRunner().invoke(cli.cli, arguments)
+
+    assert compile_to(tmp_path / "pipeline.yaml").exit_code == 0
+    assert (tmp_path / "pipeline.yaml").read_bytes() == (FOLDER / "pipeline.yaml").read_bytes()
+    error = compile_to(tmp_path / "no" / "pipeline.yaml").exception
+    assert isinstance(error, ConfigError)
+    assert str(error).endswith("pipeline.yaml: cannot be written (No such file or directory)")
+
+
+def test_k7_nodes_and_edges_are_the_local_dags_and_world(
+    golden: config.Config, tasks: dict[str, Any]
+) -> None:
+    local = {
+        node.id: {other.id for other in node.upstream_nodes}
+        for node in dag.create_pipeline(golden).components
+    }
+    waits_for = {name: set(task.get("dependentTasks", [])) for name, task in tasks.items()}
+    assert waits_for.pop(steps.WORLD) == set()
+    assert {name: others - {steps.WORLD} for name, others in waits_for.items()} == local
+    asking = {name for name, others in waits_for.items() if steps.WORLD in others}
+    assert asking == {"RatingsExampleGen", "ServedBaseline", "ModelSelector", "Pusher"}
+
+
+def test_trainers_are_parallel(tasks: dict[str, Any]) -> None:
+    for trainer in ("Trainer-mf", "Trainer-hybrid"):
+        assert tasks[trainer]["dependentTasks"] == ["RatingsExampleGen", "Transform"]
+
+
+def test_k5_all_that_lies_outside_is_computed_in_the_run(
+    text: str, tasks: dict[str, Any], spec: dict[str, Any]
+) -> None:
+    assert not tasks[steps.WORLD].get("cachingOptions")
+    read: dict[str, set[str]] = {}
+    for name, task in tasks.items():
+        for key, source in task.get("inputs", {}).get("parameters", {}).items():
+            if output := source.get("taskOutputParameter"):
+                assert output["producerTask"] == steps.WORLD
+                read.setdefault(output["outputParameterKey"], set()).add(f"{name}.{key}")
+    assert read == {
+        "data_fingerprint": {"RatingsExampleGen.fingerprint"},
+        "served_digest": {"ServedBaseline.served_digest", "ModelSelector.served_digest"},
+        "withdrawn": {"ModelSelector.withdrawn", "Pusher.withdrawn"},
+        "destination_state": {"Pusher.destination_state"},
+    }
+    assert set(read) == {field.name for field in dataclasses.fields(World)}
+    outputs = spec["components"]["comp-World"]["outputDefinitions"]["parameters"]
+    assert set(outputs) == set(read)
+    assert "<data_fingerprint>" not in text
+
+
+def test_k5_served_baseline_and_push_are_never_cached_and_the_rest_is(
+    tasks: dict[str, Any],
+) -> None:
+    uncached = {name for name, task in tasks.items() if not task["cachingOptions"]}
+    assert uncached == {"World", "ServedBaseline", "Pusher"}
+
+
+def test_k6_only_what_may_be_repeated_is_and_every_step_has_a_time_limit(
+    text: str, tasks: dict[str, Any]
+) -> None:
+    assert {n for n, task in tasks.items() if "retryPolicy" not in task} == {"Pusher", "DataGate"}
+    executors = kubernetes(text)
+    assert set(executors) == {f"exec-{name}" for name in tasks}
+    assert executors["exec-Trainer-hybrid"]["activeDeadlineSeconds"] == 36000
+    assert all(settings["activeDeadlineSeconds"] > 0 for settings in executors.values())
+
+
+def test_k4_each_step_mounts_what_it_needs_and_the_push_alone_can_write(text: str) -> None:
+    mounts = {
+        label.removeprefix("exec-"): {
+            mount["pvcNameParameter"]["runtimeValue"]["constant"] for mount in settings["pvcMount"]
+        }
+        for label, settings in kubernetes(text).items()
+        if "pvcMount" in settings
+    }
+    assert mounts == {
+        "World": {"ratings", "serving-read"},
+        "RatingsExampleGen": {"ratings"},
+        "ServedBaseline": {"serving-read"},
+        "Pusher": {"serving"},
+    }
+    assert all(s["securityContext"] == {"runAsNonRoot": True} for s in kubernetes(text).values())
+
+
+def test_resources_and_places_come_from_the_config(spec: dict[str, Any], text: str) -> None:
+    executors = spec["deploymentSpec"]["executors"]
+    assert executors["exec-Trainer-hybrid"]["container"]["resources"] == {
+        "resourceCpuRequest": "500m",
+        "resourceCpuLimit": "8",
+        "resourceMemoryRequest": "2Gi",
+        "resourceMemoryLimit": "16Gi",
+    }
+    assert executors["exec-Trainer-mf"]["container"]["resources"]["resourceCpuLimit"] == "2"
+    hybrid = kubernetes(text)["exec-Trainer-hybrid"]
+    assert hybrid["nodeSelector"] == {"labels": {"pool": "training"}}
+    assert hybrid["tolerations"] == [
+        {"key": "training", "operator": "Exists", "effect": "NoSchedule"}
+    ]
+    with_secrets = {n for n, settings in kubernetes(text).items() if "secretAsEnv" in settings}
+    assert with_secrets == {"exec-Pusher"}
+
+
+def test_parameters_keep_their_defaults_and_reach_the_steps(
+    spec: dict[str, Any], tasks: dict[str, Any]
+) -> None:
+    given = spec["root"]["inputDefinitions"]["parameters"]
+    defaults = {name: parameter["defaultValue"] for name, parameter in given.items()}
+    assert defaults == {
+        "ratings_paths": ["/data/ratings.csv"],
+        "users_path": "/data/users.csv",
+        "serving_directory": "/serving/small",
+        "rebase_baseline": False,
+        "seed": 42,
+        "mf_epochs": 60,
+        "mf_learning_rate": 0.003,
+        "hybrid_epochs": 60,
+        "hybrid_learning_rate": 0.003,
+    }
+    assert all(reads(tasks, name) for name in given)
+    assert reads(tasks, "ratings_paths") == {"World", "RatingsExampleGen"}
+    assert reads(tasks, "serving_directory") == {"World", "ServedBaseline", "Pusher"}
+    assert reads(tasks, "mf_epochs") == {"Trainer-mf"}
+
+
+def test_k2_it_holds_only_what_open_source_kfp_implements(text: str) -> None:
+    assert spec_check.problems(text) == []
+
+
+def test_k2_a_stock_compilation_is_refused(golden: config.Config) -> None:
+    found = spec_check.problems(yaml.safe_dump(stock(dag.create_pipeline(golden, None, "/root"))))
+    assert any("artifact examples has a type that KFP does not keep" in line for line in found)
+    with pytest.raises(UserError, match=r"cannot run this: .* \(and \d+ more\)"):
+        spec_check.require_supported(
+            yaml.safe_dump(stock(dag.create_pipeline(golden, None, "/root")))
+        )
+
+
+def test_k2_drivers_and_resolvers_of_stock_tfx_are_refused() -> None:
+    from tfx.components import CsvExampleGen
+    from tfx.dsl.components.common.resolver import Resolver
+    from tfx.dsl.input_resolution.strategies.latest_artifact_strategy import LatestArtifactStrategy
+    from tfx.orchestration.pipeline import Pipeline
+    from tfx.types import Channel, standard_artifacts
+
+    model = Resolver(
+        strategy_class=LatestArtifactStrategy, model=Channel(type=standard_artifacts.Model)
+    ).with_id("Latest")
+    components = [CsvExampleGen(input_base="/data"), model]
+    found = spec_check.problems(
+        yaml.safe_dump(stock(Pipeline("stock", "/root", components=components)))
+    )
+    assert "executor Latest_executor: resolver is not implemented" in found
+    assert any("lifecycle (a driver hook) is passed over in silence" in line for line in found)
+
+
+def test_k2_an_exec_property_from_an_upstream_value_is_refused() -> None:
+    """TFX's compiler (1.21) names the producer `<id>_task`, which no task is called."""
+    from tfx.orchestration.pipeline import Pipeline
+
+    maker = Maker()
+    taker = Taker(value=maker.outputs["value"].future()[0].value)
+    found = spec_check.problems(
+        yaml.safe_dump(stock(Pipeline("stock", "/root", components=[maker, taker])))
+    )
+    assert "task Taker: input value: Maker_task is no task" in found
+
+
+BREAKAGES = {
+    "schemaVersion: '2.0.0' is not 2.1.0": ("schemaVersion", "2.0.0"),
+    "the spec does not parse": ("root.dag.tasks.World.rettryPolicy", {}),
+    "task World: input split: is given in a way": (
+        "root.dag.tasks.World.inputs.parameters.split",
+        {"runtimeValue": {"runtimeParameter": "split"}},
+    ),
+    "task Pusher: waits for Judge, which is no task": (
+        "root.dag.tasks.Pusher.dependentTasks",
+        ["Judge", "ModelSelector", "World"],
+    ),
+    "does not wait for World, which makes it": (
+        "root.dag.tasks.Pusher.dependentTasks",
+        ["ModelSelector"],
+    ),
+    "task Pusher: nothing sets its input record": ("root.dag.tasks.Pusher.inputs.parameters", {}),
+    "there is no such pipeline parameter": ("root.inputDefinitions.parameters", {}),
+    "pipelineInfo.name": ("pipelineInfo.name", "Not_Legal"),
+}
+
+
+@pytest.mark.parametrize("problem", BREAKAGES)
+def test_k2_each_rule_stops_something(spec: dict[str, Any], problem: str) -> None:
+    path, value = BREAKAGES[problem]
+    broken = yaml.safe_load(yaml.safe_dump(spec))
+    *parents, last = path.split(".")
+    target = broken
+    for parent in parents:
+        target = target[parent]
+    target[last] = value
+    assert any(problem in line for line in spec_check.problems(yaml.safe_dump(broken)))
+
+
+def test_k2_a_platform_setting_that_kfp_would_drop_is_refused(text: str) -> None:
+    document, platform = yaml.safe_load_all(text)
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    executors["exec-Wrold"] = executors["exec-World"] | {"activeDeadLine": 3}
+    found = spec_check.problems(yaml.safe_dump_all([document, platform]))
+    assert "platform kubernetes: no executor exec-Wrold" in found
+    assert any("exec-Wrold does not parse" in line for line in found)
+
+
+def test_k3_the_image_is_named_by_digest(spec: dict[str, Any], tmp_path: Path) -> None:
+    images = {e["container"]["image"] for e in spec["deploymentSpec"]["executors"].values()}
+    assert len(images) == 1
+    assert "@sha256:" in images.pop()
+    with pytest.raises(ConfigError, match=r"kubeflow\.image: .*not 'registry/image:latest'"):
+        config.load(str(FOLDER / "config.yaml"), ["kubeflow.image=registry/image:latest"])
+
+
+def test_k9_no_executor_is_named_by_the_compiled_file(spec: dict[str, Any]) -> None:
+    for executor in spec["deploymentSpec"]["executors"].values():
+        container = executor["container"]
+        assert container["command"] == ["python", "-m", "tfx_recommender.kubeflow.entrypoint"]
+        assert container["args"][0::2] == ["--node", "--contract", "--input"]
+        assert set(json.loads(container["args"][3])) == {
+            "artifacts", "parameters", "overrides", "beam",
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("kubeflow.nodes={Trainer-mlp: {}}", "kubeflow.nodes: no node 'Trainer-mlp'"),
+        ("kubeflow=null", "kubeflow: the config has no such section"),
+        ("serving_root=/elsewhere", "/elsewhere/small is not below /serving"),
+        ("data.ratings.paths=[/mnt/r.csv]", "/mnt/r.csv is not below /data"),
+    ],
+)
+def test_what_cannot_run_on_a_cluster_is_refused(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        compiler.compile_pipeline(config.load(str(FOLDER / "config.yaml"), [override]))
+
+
+def kubernetes(text: str) -> dict[str, Any]:
+    _, platform = yaml.safe_load_all(text)
+    return platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+
+
+def reads(tasks: dict[str, Any], parameter: str) -> set[str]:
+    def sources() -> Iterator[tuple[str, dict[str, Any]]]:
+        for name, task in tasks.items():
+            for source in task.get("inputs", {}).get("parameters", {}).values():
+                yield name, source
+
+    return {n for n, source in sources() if source.get("componentInputParameter") == parameter}
+
+
+def stock(pipeline: Any) -> dict[str, Any]:
+    """What TFX alone compiles."""
+    from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
+
+    runner = kubeflow_v2_dag_runner.KubeflowV2DagRunner(
+        kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
+            default_image="image", use_pipeline_spec_2_1=True
+        )
+    )
+    return runner.run(pipeline, write_out=False)["pipelineSpec"]

@@ -1,0 +1,82 @@
+"""Statistics, Transform and Evaluator through Beam's portable Job API, as Flink and Dataflow speak.
+
+The job service is Beam's own for one machine; the workers are this process's (LOOPBACK).
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tfx_recommender.pipeline import commands, config
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def endpoint(tmp_path: Path) -> Iterator[str]:
+    port = tmp_path / "port"
+    command = [
+        *(sys.executable, "-m", "apache_beam.runners.portability.local_job_service_main"),
+        *("--port=0", f"--port_file={port}", f"--staging_dir={tmp_path / 'staging'}"),
+    ]
+    with subprocess.Popen(command) as service:
+        deadline = time.monotonic() + 120
+        while not (port.exists() and port.read_text().strip()):
+            assert service.poll() is None, "the job service did not start"
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        yield f"localhost:{port.read_text().strip()}"
+        service.terminate()
+
+
+def run(small: Path, name: str) -> dict[str, Any]:
+    """A whole run with a root of its own; returns its summary."""
+    places = [f"{key}={small / name / key}" for key in ("root", "serving_root")]
+    commands.run(config.load(str(small / "config.yaml"), places), False, False)
+    return json.loads((small / name / "root" / "summary.json").read_text())
+
+
+def test_beam_steps_give_the_same_through_the_portable_job_api(
+    small: Path, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tfx_recommender.pipeline import dag
+
+    in_process = run(small, "in_process")
+    portable = [
+        "--runner=PortableRunner", f"--job_endpoint={endpoint}", "--environment_type=LOOPBACK",
+    ]  # fmt: skip
+    monkeypatch.setattr(dag, "BEAM_ARGUMENTS", portable)
+    through_the_job_api = run(small, "portable")
+    assert through_the_job_api["status"] == in_process["status"] == "pushed"
+    for metric, value in in_process["models"]["mf"].items():
+        if isinstance(value, float):
+            assert through_the_job_api["models"]["mf"][metric] == pytest.approx(value, abs=1e-6)
+    assert statistics(small / "portable") == statistics(small / "in_process")
+
+
+def statistics(folder: Path) -> dict[str, Any]:
+    """Split -> feature -> how many values, missing ones and zeros StatisticsGen counted."""
+    import tensorflow_data_validation as tfdv
+
+    counts = {}
+    for path in folder.glob("root/artifacts/*/StatisticsGen/statistics/*/Split-*/FeatureStats.pb"):
+        (dataset,) = tfdv.load_stats_binary(str(path)).datasets
+        counts[path.parent.name] = {
+            feature.path.step[0]: (
+                dataset.num_examples,
+                (feature.num_stats or feature.string_stats).common_stats.num_missing,
+                feature.string_stats.unique,
+                round(feature.num_stats.mean, 9),
+            )
+            for feature in dataset.features
+        }
+    assert len(counts) == 3
+    return counts
