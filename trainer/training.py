@@ -26,8 +26,8 @@ class Batches:
     def __init__(
         self, rows: Interactions, moments: Moments, problem: Problem, config: Training, seed: int
     ) -> None:
-        self.steps = max(1, len(rows) // config.batch_size)
-        self._rows, self._size = len(rows), min(config.batch_size, len(rows))
+        self._rows, self._size = len(rows), min(max(1, config.batch_size), len(rows))
+        self.steps = len(rows) // self._size
         self._items, self._negatives = len(problem.catalogue.items), config.negatives or 0
         self._seed = seed
         self._histories = problem.histories
@@ -86,14 +86,12 @@ def fit(
     Returns:
       Training and validation loss of each epoch.
     """
-    batches = Batches(problem.train, problem.histories.of_train, problem, config, seed)
-    held_out = Batches(
-        problem.validation,
-        problem.histories.after(problem.validation.user),
-        problem,
-        config,
-        seed,
-    )
+    train, validation = problem.train, problem.validation
+    batches = Batches(train, problem.histories.of_train, problem, config, seed)
+    # Small batches, for each has negatives of its own: few of them would judge by chance.
+    small = config.model_copy(update={"batch_size": min(config.batch_size, len(validation) // 16)})
+    moments = problem.histories.after(validation.user)
+    held_out = Batches(validation, moments, problem, small, seed)
     loss(held_out.gather(*(drawn[0] for drawn in held_out.draw(0))))  # makes the weights
     variables = loss.trainable_variables
     if not variables:
