@@ -5,7 +5,9 @@
 set -eu
 engine=${1:-podman}
 image=localhost/debian13-python3.11
-mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+# The mirror that this machine's apt uses.
+mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(CODENAME) $(REPO_URI)' \
+  | awk '$1 !~ /security/ { print $2; exit }')}
 if "$engine" image inspect "$image" > /dev/null 2>&1; then
   echo "$image"
   exit 0

@@ -21,8 +21,12 @@ from tfx_recommender.pipeline.config import Config
 from tfx_recommender.pipeline.world import World
 from tfx_recommender.transform.features import TEST, TRAIN, VALIDATION
 
-# In-process and offline: since Beam 2.68 the DirectRunner first tries to download Prism.
-BEAM_ARGUMENTS = ["--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"]
+BEAM_ARGUMENTS = [
+    # In-process and offline: since Beam 2.68 the DirectRunner first tries to download Prism.
+    "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner",
+    # Never used in-process; where none is named TFX packs itself for workers, 2 s a node.
+    "--sdk_container_image=none",
+]
 
 
 def create_pipeline(
