@@ -37,7 +37,7 @@ def require_supported(text: str) -> None:
 
 def problems(text: str) -> list[str]:
     """What is wrong, each with where it is; empty if nothing is."""
-    spec, *platforms = yaml.safe_load_all(text)
+    spec, *platforms = yaml.load_all(text, Loader=yaml.CSafeLoader)  # ten times the speed
     found = list(_schema_problems(spec))
     if found:
         return found  # what cannot be parsed cannot be walked either

@@ -57,6 +57,7 @@ def test_side_information_tells_of_users_without_ratings() -> None:
     assert error(data, known=True, cold=5) < 0.5 * error(data, known=False, cold=5)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_factors() -> None:
     tf.config.experimental.enable_op_determinism()  # as run_fn does
     assert error(world()) == error(world())

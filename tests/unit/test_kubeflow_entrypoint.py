@@ -208,6 +208,7 @@ def test_world_refuses_another_split_than_the_served_models(
     assert observed(small, rebase_baseline=True)["served_digest"] == ""
 
 
+@pytest.mark.slow
 def test_sigterm_ends_a_step_at_once_with_a_word(tmp_path: Path) -> None:
     path = write_config(tmp_path)
     loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -231,6 +232,7 @@ def imported(statement: str, *modules: str) -> list[bool]:
     return json.loads(done.stdout.splitlines()[-1].lower())
 
 
+@pytest.mark.slow
 def test_a_step_imports_its_own_executor_alone(small: Path) -> None:
     assert imported(f"entrypoint.main({world(small)!r})", "tensorflow", "tfx") == [False, False]
     statistics = "entrypoint._import_executor(steps.EXECUTORS['StatisticsGen'])"
