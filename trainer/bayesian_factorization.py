@@ -40,7 +40,7 @@ class Factors:
     Attributes:
       user: float32 [users, 1 + D], the bias first.
       item: float32 [items, 1 + D].
-      errors: mean squared error on the training rows of each sample in turn.
+      errors: mean squared error on the training rows after each sweep.
     """
 
     user: np.ndarray

@@ -40,48 +40,29 @@ class SquaredError(keras.layers.Layer):
 
 
 class Softmax(keras.layers.Layer):
-    """Cross-entropy of the rated item in the whole catalogue: the loss of a preference head.
+    """Cross-entropy of the rated item among others: the loss of a preference head.
 
-    The other items that the user rated in training are no competitors.
+    The others are either the whole catalogue but what the user rated in training, or negatives
+    drawn uniformly from it, anew at every step (Covington et al. 2016, section 3.2; uniform draws
+    need no correction of the logits). A draw that hits an item the user rated is kept: its
+    probability is the share of the catalogue the user rated, and masking would cost more.
     """
 
-    def __init__(self, head: Head) -> None:
+    def __init__(self, head: Head, sampled: bool) -> None:
         super().__init__(name="preference_loss")
         self.built = True
-        self.head = head
+        self.head, self.sampled = head, sampled
 
     def call(self, batch: dict[str, Any], training: bool = False) -> Any:
         """The mean over a batch (see `training.Batches`), float32 []."""
         head = self.head
         user = head.user(batch["user"], training)
         positive = head.interact(user, head.item(batch["item"], training)[:, None], training)
-        logits = head.interact(user, head.item(batch["catalogue"], training)[None], training)
-        competitors = tf.tensor_scatter_nd_update(
-            logits, batch["rated"], tf.fill(tf.shape(batch["rated"])[:1], -np.inf)
-        )
-        logits = keras.ops.concatenate([positive, competitors], axis=1)
-        return keras.ops.mean(keras.ops.logsumexp(logits, axis=1) - positive[:, 0])
-
-
-class SampledSoftmax(keras.layers.Layer):
-    """Cross-entropy of the rated item among sampled ones: the loss of a preference head.
-
-    The negatives are drawn uniformly from the catalogue, anew at every step (Covington et al.
-    2016, section 3.2; uniform draws need no correction of the logits). A draw that hits an item
-    the user rated is kept: its probability is the share of the catalogue the user rated, and
-    masking would cost more.
-    """
-
-    def __init__(self, head: Head) -> None:
-        super().__init__(name="preference_loss")
-        self.built = True
-        self.head = head
-
-    def call(self, batch: dict[str, Any], training: bool = False) -> Any:
-        """The mean over a batch (see `training.Batches`), float32 []."""
-        head = self.head
-        user = head.user(batch["user"], training)
-        positive = head.interact(user, head.item(batch["item"], training)[:, None], training)
-        negative = head.interact(user, head.item(batch["negative"], training)[None], training)
-        logits = keras.ops.concatenate([positive, negative], axis=1)
+        others = batch["negative"] if self.sampled else batch["catalogue"]
+        logits = head.interact(user, head.item(others, training)[None], training)
+        if not self.sampled:
+            rated = batch["rated"]
+            none = tf.fill(tf.shape(rated)[:1], -np.inf)
+            logits = tf.tensor_scatter_nd_update(logits, rated, none)
+        logits = keras.ops.concatenate([positive, logits], axis=1)
         return keras.ops.mean(keras.ops.logsumexp(logits, axis=1) - positive[:, 0])

@@ -86,7 +86,7 @@ def fit(
         settings.preference(**config["preference"]), problem, seed
     )
     mean, scale = problem.rating_mean, problem.rating_scale
-    softmax = losses.SampledSoftmax if how.negatives else losses.Softmax
-    for loss in (losses.SquaredError(rating, mean, scale), softmax(preference)):
+    softmax = losses.Softmax(preference, sampled=how.negatives is not None)
+    for loss in (losses.SquaredError(rating, mean, scale), softmax):
         training.fit(loss, problem, how, seed)
     return Recommender(rating, preference, mean, scale, (columns.rating_min, columns.rating_max))

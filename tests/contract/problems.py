@@ -105,7 +105,9 @@ def losses_of(architecture: str, rows: Interactions, plain: bool = False) -> lis
             to_fit.rating_mean,
             to_fit.rating_scale,
         ),
-        losses.SampledSoftmax(module.preference_head(settings.preference(**preference), to_fit, 7)),
+        losses.Softmax(
+            module.preference_head(settings.preference(**preference), to_fit, 7), sampled=True
+        ),
     ]
 
 
