@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -31,7 +32,24 @@ _PARAMETER = click.option(
 
 
 def _for_service(command: Callable[..., None]) -> Callable[..., None]:
-    """What every command that speaks to a KFP service takes."""
+    """Gives a command its config, and a function that connects to the KFP service."""
+
+    @functools.wraps(command)
+    def call(
+        config_path: str,
+        overrides: tuple[str, ...],
+        host: str,
+        token: str | None,
+        namespace: str | None,
+        **own: Any,
+    ) -> None:
+        def connect() -> Service:
+            from tfx_recommender.kubeflow.service import Service
+
+            return Service(host, token, namespace)
+
+        command(pipeline_cli.load(config_path, overrides), connect, **own)
+
     for option in (
         click.option("--namespace", help="Your namespace, where KFP serves many."),
         click.option("--token", envvar="KFP_TOKEN", help="Bearer token (or KFP_TOKEN)."),
@@ -39,8 +57,8 @@ def _for_service(command: Callable[..., None]) -> Callable[..., None]:
         pipeline_cli.SET,
         pipeline_cli.CONFIG,
     ):
-        command = option(command)
-    return command
+        call = option(call)
+    return call
 
 
 @pipeline_cli.cli.group()
@@ -85,20 +103,16 @@ def run_local(
 @_PARAMETER
 @click.option("--wait", is_flag=True, help="Follows the run to its end.")
 def submit(
-    config_path: str,
-    overrides: tuple[str, ...],
-    host: str,
-    token: str | None,
-    namespace: str | None,
+    config: Config,
+    connect: Callable[[], Service],
     service_account: str | None,
     version: str | None,
     parameters: tuple[str, ...],
     wait: bool,
 ) -> None:
     """Uploads the pipeline and starts a run; prints the run's id."""
-    config = pipeline_cli.load(config_path, overrides)
     values = _parameters(config, parameters)
-    service = _service(host, token, namespace)
+    service = connect()
     uploaded = service.upload(config.name, _compiled(config), version)
     run = service.submit(config.name, uploaded, values, service_account)
     click.echo(run)
@@ -117,11 +131,8 @@ def submit(
     "--catchup/--no-catchup", default=False, help="Whether runs missed meanwhile are made up for."
 )
 def schedule(
-    config_path: str,
-    overrides: tuple[str, ...],
-    host: str,
-    token: str | None,
-    namespace: str | None,
+    config: Config,
+    connect: Callable[[], Service],
     service_account: str | None,
     version: str | None,
     parameters: tuple[str, ...],
@@ -135,9 +146,8 @@ def schedule(
             f"--cron {cron!r}: has {len(cron.split())} fields; KFP takes six: second, minute, hour,"
             " day, month, weekday"
         )
-    config = pipeline_cli.load(config_path, overrides)
     values = _parameters(config, parameters)
-    service = _service(host, token, namespace)
+    service = connect()
     uploaded = service.upload(config.name, _compiled(config), version)
     click.echo(
         service.schedule(
@@ -148,32 +158,18 @@ def schedule(
 
 @kubeflow.command()
 @_for_service
-def schedules(
-    config_path: str,
-    overrides: tuple[str, ...],
-    host: str,
-    token: str | None,
-    namespace: str | None,
-) -> None:
+def schedules(config: Config, connect: Callable[[], Service]) -> None:
     """Lists the pipeline's schedules."""
-    config = pipeline_cli.load(config_path, overrides)
-    for made in _service(host, token, namespace).schedules(config.name):
+    for made in connect().schedules(config.name):
         state = "enabled" if made.enabled else "disabled"
         click.echo(f"{made.name}  {made.cron}  {state}  {made.id}")
 
 
 @kubeflow.command()
 @_for_service
-def unschedule(
-    config_path: str,
-    overrides: tuple[str, ...],
-    host: str,
-    token: str | None,
-    namespace: str | None,
-) -> None:
+def unschedule(config: Config, connect: Callable[[], Service]) -> None:
     """Takes the pipeline's schedule away; runs under way go on."""
-    config = pipeline_cli.load(config_path, overrides)
-    count = _service(host, token, namespace).unschedule(config.name)
+    count = connect().unschedule(config.name)
     click.echo(f"{count} taken away", err=True)
 
 
@@ -206,12 +202,6 @@ def _parameters(config: Config, given: tuple[str, ...]) -> dict[str, Any]:
             raise ConfigError(f"--parameter {pair}: must be of type {known[name].__name__}")
         values[name] = value
     return values
-
-
-def _service(host: str, token: str | None, namespace: str | None) -> Service:
-    from tfx_recommender.kubeflow.service import Service
-
-    return Service(host, token, namespace)
 
 
 def main() -> NoReturn:
