@@ -22,7 +22,7 @@ import yaml
 from tfx_recommender.components.errors import ConfigError
 from tfx_recommender.kubeflow import steps
 from tfx_recommender.kubeflow.steps import WORLD
-from tfx_recommender.pipeline.config import Config
+from tfx_recommender.pipeline.config import Config, node_id
 from tfx_recommender.pipeline.kubeflow_section import Claim, Kubeflow, Step
 from tfx_recommender.pipeline.world import World
 
@@ -114,7 +114,7 @@ def compile_pipeline(config: Config) -> str:
 
 def run_parameters(config: Config) -> tuple[Parameter, ...]:
     """The pipeline's parameters; the defaults are the config's values."""
-    trainers = [f"Trainer-{name}" for name in config.models.chosen()]
+    trainers = [node_id("Trainer", name) for name in config.models.chosen()]
     readers = [(node, "data") for node in sorted(READ_DATA)]
     parameters = [
         Parameter(
@@ -142,10 +142,14 @@ def run_parameters(config: Config) -> tuple[Parameter, ...]:
             targets = tuple((*reader, f"{side}.path") for reader in readers)
             parameters.append(Parameter(f"{side}_path", "STRING", file.path, targets))
     for name, model in config.models.chosen().items():
-        for knob, kind in (("epochs", "NUMBER_INTEGER"), ("learning_rate", "NUMBER_DOUBLE")):
-            target = (f"Trainer-{name}", "custom_config", f"training.{knob}")
-            default = getattr(model.training, knob)
-            parameters.append(Parameter(f"{name}_{knob}", kind, default, (target,)))
+        for head in ("rating", "preference"):
+            trained = getattr(getattr(model, head), "training", None)
+            if trained is None:  # sampled, not trained
+                continue
+            for knob, kind in (("epochs", "NUMBER_INTEGER"), ("learning_rate", "NUMBER_DOUBLE")):
+                target = (node_id("Trainer", name), "custom_config", f"{head}.training.{knob}")
+                default = getattr(trained, knob)
+                parameters.append(Parameter(f"{name}_{head}_{knob}", kind, default, (target,)))
     return tuple(parameters)
 
 

@@ -23,9 +23,12 @@ from tfx_recommender.trainer.hyperparameters import (
     BayesianFactorization,
     HybridRating,
     MatrixFactorization,
-    MultilayerPerceptron,
-    Training,
-    TwoTower,
+    MultilayerRanking,
+    MultilayerRating,
+    TowersRanking,
+    TowersRating,
+    WideAndDeepRanking,
+    WideAndDeepRating,
 )
 
 _KEY_PREFIX = re.compile(r"([a-z_]+(?:\.[a-z_]+)*): ")
@@ -40,14 +43,14 @@ Preference = TypeVar("Preference", bound=BaseModel)
 
 
 class Model(_Frozen, Generic[Rating, Preference]):
-    """One architecture: hyperparameters of its two heads, and how it is trained."""
+    """One architecture: hyperparameters of its two heads."""
 
     rating: Rating
     """The head that predicts ratings."""
     preference: Preference
     """The head that ranks."""
-    training: Training = Training()
-    """How both are trained."""
+    ensemble: Annotated[int, Field(ge=1)] = 1
+    """So many models, each from a seed of its own, are averaged inside one SavedModel."""
 
 
 class Models(_Frozen):
@@ -55,10 +58,14 @@ class Models(_Frozen):
 
     mf: Model[BayesianFactorization, MatrixFactorization] | None = None
     """Matrix factorisation."""
-    mlp: Model[MultilayerPerceptron, MultilayerPerceptron] | None = None
+    mlp: Model[MultilayerRating, MultilayerRanking] | None = None
     """Multilayer perceptron."""
-    hybrid: Model[HybridRating, TwoTower] | None = None
-    """Both in parallel."""
+    hybrid: Model[HybridRating, TowersRanking] | None = None
+    """Both in parallel, ranking by two towers."""
+    wide_deep: Model[WideAndDeepRating, WideAndDeepRanking] | None = None
+    """Wide & Deep."""
+    two_tower: Model[TowersRating, TowersRanking] | None = None
+    """Two towers."""
 
     @model_validator(mode="before")
     @classmethod
@@ -80,6 +87,11 @@ class Models(_Frozen):
         """Architecture -> its settings, for those that are to be trained."""
         named = {name: getattr(self, name) for name in ARCHITECTURES}
         return {name: model for name, model in named.items() if model is not None}
+
+
+def node_id(kind: str, architecture: str) -> str:
+    """The id of an architecture's node; Kubernetes takes no underscores."""
+    return f"{kind}-{architecture.replace('_', '-')}"
 
 
 class Vocabulary(_Frozen):

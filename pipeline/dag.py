@@ -17,7 +17,7 @@ from tfx_recommender.components.pusher import Pusher
 from tfx_recommender.components.ratings_example_gen.component import RatingsExampleGen
 from tfx_recommender.components.served_baseline import ServedBaseline
 from tfx_recommender.pipeline import quality_gate
-from tfx_recommender.pipeline.config import Config
+from tfx_recommender.pipeline.config import Config, node_id
 from tfx_recommender.pipeline.world import World
 from tfx_recommender.transform.features import TEST, TRAIN, VALIDATION
 
@@ -89,14 +89,14 @@ def create_pipeline(
             train_args=trainer_pb2.TrainArgs(splits=[TRAIN]),
             eval_args=trainer_pb2.EvalArgs(splits=[VALIDATION, TEST]),
             custom_config=_trainer_config(config, name),
-        ).with_id(f"Trainer-{name}")
+        ).with_id(node_id("Trainer", name))
         evaluator = Evaluator(
             examples=rows,
             model=trainer.outputs["model"],
             baseline=baseline.outputs["model"],
             eval_config=quality_gate.eval_config(config),
             relevance_threshold=config.relevance_threshold,
-        ).with_id(f"Evaluator-{name}")
+        ).with_id(node_id("Evaluator", name))
         nodes += [trainer, evaluator]
         candidates |= {
             f"model_{name}": trainer.outputs["model"],
@@ -134,7 +134,7 @@ def _trainer_config(config: Config, architecture: str) -> dict[str, Any]:
         "architecture": architecture,
         "rating": model.rating.model_dump(mode="json"),
         "preference": model.preference.model_dump(mode="json"),
-        "training": model.training.model_dump(mode="json"),
+        "ensemble": model.ensemble,
         "columns": config.data.columns().to_dict(),
         "oov_buckets": config.vocabulary.oov_buckets,
         "seed": config.seed,

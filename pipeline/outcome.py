@@ -17,7 +17,7 @@ from tfx_recommender.components.evaluator.component import BASELINE, CANDIDATE
 from tfx_recommender.components.model_selector import NAME_PROPERTY, VERDICTS_PROPERTY
 from tfx_recommender.components.pusher import PUSHED_PROPERTY, VERSION_PROPERTY
 from tfx_recommender.components.ratings_example_gen.component import DATASET_PROPERTY
-from tfx_recommender.pipeline.config import Config
+from tfx_recommender.pipeline.config import Config, node_id
 from tfx_recommender.pipeline.local_runner import Run, Store
 
 
@@ -28,7 +28,7 @@ def summarise(config: Config, run: Run, store: Store, world_served_digest: str) 
     verdicts = json.loads(blessing[VERDICTS_PROPERTY].string_value)
     models = {}
     for name in config.models.chosen():
-        uri = outputs[f"Evaluator-{name}"]["evaluation"].uri
+        uri = outputs[node_id("Evaluator", name)]["evaluation"].uri
         models[name] = {
             **_metrics(uri, CANDIDATE),
             "blessed": verdicts[name]["blessed"],

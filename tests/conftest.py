@@ -48,8 +48,11 @@ SMALL_CONFIG: dict[str, Any] = {
     "models": {
         "mf": {
             "rating": {"factors": 4, "sweeps": 40, "burn_in": 20, "samples": 10},
-            "preference": {"embedding_size": 4, "l2": 0.001},
-            "training": {"epochs": 12, "batch_size": 128, "negatives": 32, "learning_rate": 0.02},
+            "preference": {
+                "embedding_size": 4,
+                "l2": 0.001,
+                "training": {"epochs": 12, "batch_size": 128, "learning_rate": 0.02},
+            },
         }
     },
     "evaluation": {

@@ -25,11 +25,11 @@ class IdEmbedding(keras.layers.Layer):
         self.vocabulary = shape.vocabulary
         self.oov_buckets = shape.ids - shape.vocabulary
         self.id_dropout = id_dropout
-        self.seeds = keras.random.SeedGenerator(shape.ids)
+        self.seeds = keras.random.SeedGenerator()
         self.table = keras.layers.Embedding(
             shape.ids,
             size,
-            embeddings_initializer=keras.initializers.RandomNormal(stddev=scale, seed=size),
+            embeddings_initializer=keras.initializers.RandomNormal(stddev=scale),
             activity_regularizer=keras.regularizers.L2(l2) if l2 else None,
         )
 

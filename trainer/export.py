@@ -145,11 +145,15 @@ class _ServedModel(tf.Module):
         self.users = _Side(catalogue.users, catalogue.user_shape)
         self.items = _Side(catalogue.items, catalogue.item_shape)
         self.history = _History(known, catalogue.items)
+        # The age of what is named in a request; infinite, as all ages, where times are not known.
+        self.now = np.inf if train.time is None else 0.0
         head = model.preference_head
-        user_vectors = head.user(catalogue.users.table()).numpy()
         item_vectors = head.item(catalogue.items.table()).numpy()
         self.item_vectors = tf.Variable(item_vectors[:-1], trainable=False)
-        self.fans = tf.Variable(_fans(user_vectors, train, catalogue), trainable=False)
+        self.fans = None
+        if not head.sequential:
+            user_vectors = head.user(catalogue.users.table()).numpy()
+            self.fans = tf.Variable(_fans(user_vectors, train, catalogue), trainable=False)
         if transform is not None:
             self.raw_spec = {
                 name: spec
@@ -230,8 +234,20 @@ class _ServedModel(tf.Module):
         }
 
     def _user_vectors(self, user_id: tf.Tensor, liked: tf.Tensor) -> tf.Tensor:
-        """Known users: their own vector. Unknown ones: the mean fan of what they like."""
-        vectors = self.model.preference_head.user(self.users.rows(user_id))
+        """Vectors of users who name what they like, as the head allows.
+
+        Where it knows users by what they rated, the liked items are the latest of that.
+        Elsewhere a known user keeps its own vector, and an unknown one becomes the mean fan.
+        """
+        users = self.users.rows(user_id)
+        if self.fans is None:
+            items = tf.cast(tf.where(liked < self.items.count, liked, -1), tf.int32)
+            count = tf.reduce_sum(tf.cast(items >= 0, tf.float32), axis=1, keepdims=True)
+            now = tf.fill(tf.shape(items), np.float32(self.now))
+            users["history"] = tf.concat([items, users["history"]], axis=1)
+            users["age"] = tf.concat([now, users["age"] + count], axis=1)
+            return self.model.preference_head.user(users)
+        vectors = self.model.preference_head.user(users)
         weight = tf.cast(liked < self.items.count, tf.float32)[..., None]
         fans = tf.gather(self.fans, tf.minimum(liked, self.items.count - 1))
         total = tf.reduce_sum(weight, axis=1)

@@ -11,6 +11,8 @@ import numpy as np
 class Head(keras.layers.Layer):
     """score(u, i) = b_u + b_i + <p_u, q_i>, in the shape that every architecture has."""
 
+    sequential = False
+
     def __init__(self, user: np.ndarray, item: np.ndarray) -> None:
         """Takes the tables over.
 

@@ -30,6 +30,8 @@ preference_head = two_tower.preference_head
 class Head(keras.layers.Layer):
     """score(u, i) = MF(u, i) + MLP(u, i)."""
 
+    sequential = False
+
     def __init__(self, mf: Any, mlp: Any) -> None:
         super().__init__()
         self.mf, self.mlp = mf, mlp

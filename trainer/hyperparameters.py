@@ -6,7 +6,7 @@ these classes; a Trainer gets them back as JSON.
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -20,8 +20,35 @@ Penalty = Annotated[float, Field(ge=0.0)]
 Size = Annotated[int, Field(ge=1)]
 
 
+class Training(_Frozen):
+    """How a head is trained."""
+
+    epochs: Size = 60
+    """Most passes over the train split."""
+    patience: Size = 3
+    """Epochs without a better validation loss before training stops."""
+    batch_size: Size = 1024
+    """Ratings per optimizer step (where a step takes whole users: on average)."""
+    learning_rate: Annotated[float, Field(gt=0.0)] = 0.003
+    """Adam's first step size; it falls to 0 along a cosine over the epochs."""
+
+
+class RankingTraining(Training):
+    """How a head that ranks is trained."""
+
+    loss: Literal["softmax", "bpr", "logistic"] = "softmax"
+    """Softmax over the catalogue, BPR (pairs) or logistic MF (weighted yes or no)."""
+    negatives: Size | None = None
+    """Items drawn per step as negatives, shared by its rows; null: the whole catalogue but what
+    the user rated, better and, up to some ten thousand items, fast."""
+    popularity: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """Negatives are drawn in proportion to (number of ratings) ** popularity; 0: uniformly."""
+    positive_weight: Annotated[float, Field(gt=0.0)] = 1.0
+    """Of the logistic loss: weight of a rated item against one that is not."""
+
+
 class MatrixFactorization(_Frozen):
-    """An MF head that is trained."""
+    """An MF head that ranks."""
 
     embedding_size: Size = 64
     """Length of an id's embedding."""
@@ -31,6 +58,8 @@ class MatrixFactorization(_Frozen):
     """The same for biases."""
     id_dropout: Share = 0.02
     """Probability in training that an id is taken for an unknown one."""
+    training: RankingTraining = RankingTraining()
+    """How it is trained."""
 
 
 class BayesianFactorization(_Frozen):
@@ -60,7 +89,7 @@ class BayesianFactorization(_Frozen):
 
 
 class MultilayerPerceptron(_Frozen):
-    """One MLP head."""
+    """The layers of an MLP head."""
 
     embedding_size: Size = 32
     """Length of an id's embedding."""
@@ -76,13 +105,29 @@ class MultilayerPerceptron(_Frozen):
     """Probability in training that an id is taken for an unknown one."""
 
 
-class TwoTower(_Frozen):
-    """A two-tower head: a user is what was rated before, and metadata."""
+class MultilayerRating(MultilayerPerceptron):
+    """An MLP head that predicts ratings."""
+
+    training: Training = Training()
+    """How it is trained."""
+
+
+class MultilayerRanking(MultilayerPerceptron):
+    """An MLP head that ranks."""
+
+    training: RankingTraining = RankingTraining()
+    """How it is trained."""
+
+
+class Towers(_Frozen):
+    """Two towers: a user is what was rated before, and metadata."""
 
     embedding_size: Size = 32
     """Length of a tower's output."""
     feature_embedding_size: Size = 8
     """Length of a category's embedding."""
+    history: Size = 32
+    """Of a user's ratings before, so many of the latest are seen."""
     decay: Annotated[float, Field(gt=0)] = 10.0
     """Ratings after which an earlier one weighs a third."""
     dropout: Share = 0.3
@@ -93,6 +138,41 @@ class TwoTower(_Frozen):
     """Probability in training that an item is taken for an unknown one."""
 
 
+class TowersRating(Towers):
+    """Two towers that predict ratings."""
+
+    training: Training = Training()
+    """How they are trained."""
+
+
+class TowersRanking(Towers):
+    """Two towers that rank."""
+
+    training: RankingTraining = RankingTraining(epochs=4, learning_rate=0.01)
+    """How they are trained."""
+
+
+class WideAndDeep(MultilayerPerceptron):
+    """An MLP (the deep part) and crossed categories and ids (the wide part)."""
+
+    wide_l2: Penalty = 0.001
+    """Weight of the squared norm of looked-up rows of the wide part, per row of a batch."""
+
+
+class WideAndDeepRating(WideAndDeep):
+    """Wide & Deep that predicts ratings."""
+
+    training: Training = Training()
+    """How it is trained."""
+
+
+class WideAndDeepRanking(WideAndDeep):
+    """Wide & Deep that ranks."""
+
+    training: RankingTraining = RankingTraining()
+    """How it is trained."""
+
+
 class HybridRating(_Frozen):
     """The rating head of the hybrid."""
 
@@ -100,24 +180,8 @@ class HybridRating(_Frozen):
     """The MF part."""
     mlp: MultilayerPerceptron = MultilayerPerceptron()
     """The MLP part, which learns what the MF part leaves."""
-
-
-class Training(_Frozen):
-    """How any architecture is trained."""
-
-    epochs: Size = 60
-    """Most passes over the train split."""
-    patience: Size = 3
-    """Epochs without a better validation loss before training stops."""
-    batch_size: Size = 1024
-    """Rows per optimizer step."""
-    learning_rate: Annotated[float, Field(gt=0.0)] = 0.003
-    """Adam's first step size; it falls to 0 along a cosine over the epochs."""
-    negatives: Size | None = 64
-    """Items drawn per step as negatives, shared by its rows; null: the whole catalogue but what
-    the user rated, better and, for some thousand items, fast."""
-    history: Size = 32
-    """Of a user's ratings before, so many of the latest are seen."""
+    training: Training = Training()
+    """How the MLP part is trained."""
 
 
 class Heads(NamedTuple):
@@ -129,7 +193,14 @@ class Heads(NamedTuple):
 
 ARCHITECTURES = {
     "mf": Heads(BayesianFactorization, MatrixFactorization),
-    "mlp": Heads(MultilayerPerceptron, MultilayerPerceptron),
-    "hybrid": Heads(HybridRating, TwoTower),
+    "mlp": Heads(MultilayerRating, MultilayerRanking),
+    "hybrid": Heads(HybridRating, TowersRanking),
+    "wide_deep": Heads(WideAndDeepRating, WideAndDeepRanking),
+    "two_tower": Heads(TowersRating, TowersRanking),
 }
 """Every architecture and what configures it."""
+
+
+def history(rating: BaseModel, preference: BaseModel) -> int:
+    """Of a user's ratings before, how many the heads see at most."""
+    return max(getattr(head, "history", 0) for head in (rating, preference))

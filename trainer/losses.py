@@ -1,4 +1,4 @@
-"""What a head is trained on, as layers: a batch in, one number out."""
+"""What a head is trained on, as layers: a batch in (see `training.Batches`), one number out."""
 
 from __future__ import annotations
 
@@ -8,9 +8,20 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfx_recommender.trainer.hyperparameters import RankingTraining
+
+# Stands for "cannot be": as a logit it leaves nothing of a probability, and stays finite.
+_NEVER = -1e9
+
 
 class Head(Protocol):
-    """What every architecture offers; see `matrix_factorization.Head`."""
+    """What every architecture offers; see `matrix_factorization.Head`.
+
+    Attributes:
+      sequential: whether a user's vector depends on what was rated before.
+    """
+
+    sequential: bool
 
     def user(self, users: dict[str, Any], training: bool = False) -> Any: ...
     def item(self, items: dict[str, Any], training: bool = False) -> Any: ...
@@ -23,46 +34,125 @@ def score_pairs(head: Head, users: Any, items: Any, training: bool = False) -> A
     return head.interact(head.user(users, training), item, training)[:, 0]
 
 
-class SquaredError(keras.layers.Layer):
+class Loss(keras.layers.Layer):
+    """A loss of one head.
+
+    Attributes:
+      by_user: whether its examples are users with all their ratings.
+    """
+
+    def __init__(self, head: Head, name: str, by_user: bool) -> None:
+        super().__init__(name=name)
+        self.built = True  # nothing of its own; the head's layers build themselves
+        self.head, self.by_user = head, by_user
+
+
+class SquaredError(Loss):
     """Of the rating, in units of its standard deviation: the loss of a rating head."""
 
     def __init__(self, head: Head, rating_mean: float, rating_scale: float) -> None:
-        super().__init__(name="rating_loss")
-        self.built = True  # nothing of its own; the head's layers build themselves
-        self.head = head
+        super().__init__(head, "rating_loss", by_user=False)
         self.rating_mean, self.rating_scale = rating_mean, rating_scale
 
     def call(self, batch: dict[str, Any], training: bool = False) -> Any:
-        """The mean over a batch (see `training.Batches`), float32 []."""
+        """The mean over a batch, float32 []."""
         score = score_pairs(self.head, batch["user"], batch["item"], training)
         error = (batch["rating"] - self.rating_mean) / self.rating_scale - score
         return keras.ops.mean(keras.ops.square(error))
 
 
-class Softmax(keras.layers.Layer):
-    """Cross-entropy of the rated item among others: the loss of a preference head.
+class Ranking(Loss):
+    """Of a rated item against others: what the losses of a preference head share.
 
-    The others are either the whole catalogue but what the user rated in training, or negatives
-    drawn uniformly from it, anew at every step (Covington et al. 2016, section 3.2; uniform draws
-    need no correction of the logits). A draw that hits an item the user rated is kept: its
-    probability is the share of the catalogue the user rated, and masking would cost more.
+    The others are either the whole catalogue, or negatives drawn from it anew at every step;
+    what the user rated in training is not among them.
     """
 
-    def __init__(self, head: Head, sampled: bool) -> None:
-        super().__init__(name="preference_loss")
-        self.built = True
-        self.head, self.sampled = head, sampled
+    def __init__(self, head: Head, sampled: bool, positive_weight: float = 1.0) -> None:
+        """Takes a head.
 
-    def call(self, batch: dict[str, Any], training: bool = False) -> Any:
-        """The mean over a batch (see `training.Batches`), float32 []."""
+        Args:
+          head: the head to train.
+          sampled: whether the others are drawn.
+          positive_weight: of a rated item, where the loss knows weights.
+        """
+        super().__init__(head, "preference_loss", by_user=not head.sequential)
+        self.sampled, self.positive_weight = sampled, positive_weight
+
+    def scores(self, batch: dict[str, Any], training: bool) -> tuple[Any, Any, Any, Any]:
+        """Scores of rated items and of the others.
+
+        Returns:
+          Of the rated ones, float32 [P]; of the others, float32 [E, N]; which of those count,
+          bool [E, N]; and the logarithm of how many of its kind each stands for, [N] or [].
+        """
         head = self.head
         user = head.user(batch["user"], training)
-        positive = head.interact(user, head.item(batch["item"], training)[:, None], training)
-        others = batch["negative"] if self.sampled else batch["catalogue"]
+        item = head.item(batch["item"], training)[:, None]
+        own = head.interact(tf.gather(user, batch["example"]), item, training)[:, 0]
+        others = batch["negative" if self.sampled else "catalogue"]
         logits = head.interact(user, head.item(others, training)[None], training)
-        if not self.sampled:
-            rated = batch["rated"]
-            none = tf.fill(tf.shape(rated)[:1], -np.inf)
-            logits = tf.tensor_scatter_nd_update(logits, rated, none)
-        logits = keras.ops.concatenate([positive, logits], axis=1)
-        return keras.ops.mean(keras.ops.logsumexp(logits, axis=1) - positive[:, 0])
+        if self.sampled:
+            return own, logits, ~batch["collision"], -batch["log_expected"]
+        rated = batch["rated"]
+        none = tf.fill(tf.shape(rated)[:1], False)
+        counts = tf.tensor_scatter_nd_update(tf.fill(tf.shape(logits), True), rated, none)
+        return own, logits, counts, tf.constant(0.0)
+
+
+class Softmax(Ranking):
+    """Cross-entropy of the rated item among the others.
+
+    Logits of drawn items are corrected by the logarithm of their expected number, so that their
+    sum estimates the catalogue's. Bengio and Senecal: Adaptive Importance Sampling (2008);
+    Yi et al.: Sampling-Bias-Corrected Neural Modeling (2019), eq. 3.
+    """
+
+    def call(self, batch: dict[str, Any], training: bool = False) -> Any:
+        """The mean over the rated items of a batch, float32 []."""
+        own, logits, counts, weight = self.scores(batch, training)
+        logits = keras.ops.where(counts, logits + weight, _NEVER)
+        others = tf.gather(keras.ops.logsumexp(logits, axis=1), batch["example"])
+        return keras.ops.mean(keras.ops.softplus(others - own))
+
+
+class BayesianPersonalizedRanking(Ranking):
+    """-log sigmoid of how far the rated item is ahead, the mean over the others.
+
+    Rendle et al.: BPR: Bayesian Personalized Ranking from Implicit Feedback (2009), section 4.1.
+    """
+
+    def call(self, batch: dict[str, Any], training: bool = False) -> Any:
+        """The mean over the rated items of a batch, float32 []."""
+        own, logits, counts, _ = self.scores(batch, training)
+        logits, counts = (tf.gather(part, batch["example"]) for part in (logits, counts))
+        ahead = keras.ops.where(counts, own[:, None] - logits, -_NEVER)
+        pairs = keras.ops.maximum(keras.ops.sum(keras.ops.cast(counts, "float32"), axis=1), 1.0)
+        return keras.ops.mean(keras.ops.sum(keras.ops.softplus(-ahead), axis=1) / pairs)
+
+
+class LogisticLoss(Ranking):
+    """Of yes for a rated item, which weighs more, and no for every other.
+
+    Johnson: Logistic Matrix Factorization for Implicit Feedback Data (2014), eq. 3. Weighing
+    one kind shifts the probability that is learnt; the shift, log(weight), is inside the loss,
+    so sigmoid(score) is the probability that a user rates an item. Each drawn item stands for as
+    many as the catalogue has for one of it.
+    """
+
+    def call(self, batch: dict[str, Any], training: bool = False) -> Any:
+        """The sum over all pairs of the users, per rated item, float32 []."""
+        own, logits, counts, weight = self.scores(batch, training)
+        shift = np.log(self.positive_weight)
+        yes = self.positive_weight * keras.ops.softplus(-own - shift)
+        no = keras.ops.exp(weight) * keras.ops.softplus(logits + shift)
+        no = keras.ops.sum(keras.ops.where(counts, no, 0.0), axis=1) * batch["share"]
+        return (keras.ops.sum(yes) + keras.ops.sum(no)) / keras.ops.cast(tf.size(own), "float32")
+
+
+RANKING = {"softmax": Softmax, "bpr": BayesianPersonalizedRanking, "logistic": LogisticLoss}
+
+
+def ranking(head: Head, config: RankingTraining) -> Ranking:
+    """The configured loss of a preference head."""
+    return RANKING[config.loss](head, config.negatives is not None, config.positive_weight)

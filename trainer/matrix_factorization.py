@@ -28,6 +28,8 @@ def preference_head(config: MatrixFactorization, problem: Problem, seed: int) ->
 class Head(keras.layers.Layer):
     """score(u, i) = b_u + b_i + <p_u, q_i>."""
 
+    sequential = False
+
     def __init__(self, config: MatrixFactorization, users: EntityShape, items: EntityShape) -> None:
         super().__init__()
         size, l2, drop = config.embedding_size, config.l2, config.id_dropout

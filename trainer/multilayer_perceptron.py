@@ -10,7 +10,10 @@ from typing import Any
 import keras
 
 from tfx_recommender.trainer.embeddings import FeatureEncoder, IdEmbedding
-from tfx_recommender.trainer.hyperparameters import MultilayerPerceptron
+from tfx_recommender.trainer.hyperparameters import (
+    MultilayerPerceptron,
+    MultilayerRanking,
+)
 from tfx_recommender.trainer.problem import EntityShape, Problem
 
 
@@ -20,7 +23,7 @@ def rating_head(config: MultilayerPerceptron, problem: Problem, seed: int) -> He
     return Head(config, *shapes, output_initializer="zeros")
 
 
-def preference_head(config: MultilayerPerceptron, problem: Problem, seed: int) -> Head:
+def preference_head(config: MultilayerRanking, problem: Problem, seed: int) -> Head:
     """To be trained."""
     return Head(config, problem.catalogue.user_shape, problem.catalogue.item_shape)
 
@@ -31,6 +34,8 @@ class Head(keras.layers.Layer):
     The first layer is a sum of a user's and an item's part (a dense layer over two
     concatenated vectors is just that), so scoring a whole catalogue computes each part once.
     """
+
+    sequential = False
 
     def __init__(
         self,

@@ -109,20 +109,47 @@ class Moments:
     exclude: np.ndarray
 
 
+class ByUser:
+    """Ratings user by user, ready to be looked up inside a TensorFlow graph.
+
+    Attributes:
+      ratings: of how many ratings each user is, int32 [users + 1]; the unknown user, one past
+        the last, has rated nothing.
+    """
+
+    def __init__(self, rows: Interactions, users: int) -> None:
+        """Sorts the ratings.
+
+        Args:
+          rows: some ratings.
+          users: number of users; a `rows.user` from there on is unknown, and left out.
+        """
+        order = np.argsort(rows.user, kind="stable")[: np.count_nonzero(rows.user < users)]
+        self.ratings = np.append(np.bincount(rows.user[order], minlength=users), 0).astype(np.int32)
+        self._starts = (np.cumsum(self.ratings) - self.ratings).astype(np.int32)
+        self._item = tf.constant(rows.item[order].astype(np.int32))
+
+    def of(self, user: tf.Tensor) -> tf.Tensor:
+        """All ratings of some users [B], as (row of the batch, item): int32 [P, 2]."""
+        start = tf.gather(self._starts, user)
+        spans = tf.ragged.range(start, start + tf.gather(self.ratings, user))
+        rows = tf.cast(spans.value_rowids(), tf.int32)
+        return tf.stack([rows, tf.gather(self._item, spans.values)], axis=1)
+
+
 class Histories:
     """Every training rating, user by user in order of time; ratings of one time are equals."""
 
-    def __init__(self, train: Interactions, users: int, length: int, seed: int) -> None:
+    def __init__(self, train: Interactions, users: int, seed: int) -> None:
         """Sorts the ratings.
 
         Args:
           train: the train split. Without times a user's ratings all count as one moment's, in
             random order.
           users: number of users; every `train.user` is below.
-          length: how many of the latest ratings a moment sees.
           seed: of the random order.
         """
-        self.length, self.has_times = length, train.time is not None
+        self.has_times = train.time is not None
         time = np.zeros(len(train), np.int64) if train.time is None else train.time
         chance = np.random.default_rng(seed).random(len(train))
         order = np.lexsort((chance, time, train.user))
@@ -146,16 +173,19 @@ class Histories:
         """The moment after all training ratings of each user, int [R]."""
         return Moments(self._starts[user], self._ratings[user], np.full(len(user), -1, np.int32))
 
-    def latest(
-        self, start: tf.Tensor, count: tf.Tensor, exclude: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The latest ratings before some moments (see `Moments`).
+    def latest(self, moments: Any, length: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """The latest `length` ratings before some moments.
+
+        Args:
+          moments: `Moments`, or their columns as tensors, of B rows.
+          length: how many.
 
         Returns:
           Items, positions int32 [B, length], padded with -1, and ages, float32 [B, length]: how
           many other ratings lie between (infinite where there are no times).
         """
-        place = (start + count)[:, None] - 1 - tf.range(self.length)
+        start, count, exclude = moments.start, moments.count, moments.exclude
+        place = (start + count)[:, None] - 1 - tf.range(length)
         present = (place >= start[:, None]) & (place != exclude[:, None])
         place = tf.maximum(place, 0)
         item = tf.where(present, tf.gather(self._item, place), -1)
@@ -166,13 +196,6 @@ class Histories:
         own = tf.cast((exclude[:, None] >= 0) & (age > 0), tf.int32)
         return item, tf.cast(age - own, tf.float32)
 
-    def rated(self, user: tf.Tensor) -> tf.Tensor:
-        """(row, item) of all training ratings of some users [B]: int32 [P, 2]."""
-        start = tf.gather(self._starts, user)
-        spans = tf.ragged.range(start, start + tf.gather(self._ratings, user))
-        rows = tf.cast(spans.value_rowids(), tf.int32)
-        return tf.stack([rows, tf.gather(self._item, spans.values)], axis=1)
-
 
 class Problem:
     """Everything that training sees.
@@ -180,8 +203,9 @@ class Problem:
     Attributes:
       catalogue: users, with what they rated latest, and items.
       train: rows to learn from.
-      validation: rows to stop by.
+      validation: rows to stop by; none: training does not stop early.
       histories: what users had rated at any moment.
+      history: so many of a user's latest ratings are seen.
       rating_mean: of the train split.
       rating_scale: standard deviation of the train split's ratings; 1 where all are equal.
     """
@@ -194,10 +218,11 @@ class Problem:
         history: int,
         seed: int,
     ) -> None:
-        """Puts both splits together; `history` is the length that `Histories` takes."""
-        self.histories = Histories(train, len(catalogue.users), history, seed)
+        """Puts both splits together; `history` may be 0."""
+        self.history = history
+        self.histories = Histories(train, len(catalogue.users), seed)
         latest = self.histories.after(np.arange(len(catalogue.users) + 1))
-        seen, age = self.histories.latest(latest.start, latest.count, latest.exclude)
+        seen, age = self.histories.latest(latest, history)
         users = dataclasses.replace(catalogue.users, history=(seen.numpy(), age.numpy()))
         self.catalogue = dataclasses.replace(catalogue, users=users)
         self.train, self.validation = train, validation

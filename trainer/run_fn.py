@@ -9,6 +9,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from tfx_recommender.trainer import (
+    ensemble,
     export,
     hybrid,
     hyperparameters,
@@ -17,15 +18,19 @@ from tfx_recommender.trainer import (
     matrix_factorization,
     multilayer_perceptron,
     training,
+    two_tower,
+    wide_deep,
 )
 from tfx_recommender.trainer.problem import Problem
 from tfx_recommender.trainer.recommender import Recommender
 from tfx_recommender.transform.features import Columns
 
-ARCHITECTURES = {
+ARCHITECTURES: dict[str, Any] = {
     "mf": matrix_factorization,
     "mlp": multilayer_perceptron,
     "hybrid": hybrid,
+    "wide_deep": wide_deep,
+    "two_tower": two_tower,
 }
 
 
@@ -36,12 +41,11 @@ def run_fn(fn_args: Any) -> None:
       fn_args: TFX's `FnArgs`. `train_files` is one pattern, the train split; `eval_files` are
         two: validation, and test, of which only the ids are read, to be hidden from
         recommendations. `custom_config`: `architecture`, `rating` and `preference` (that
-        architecture's hyperparameters for either head), `training`, `columns`, `oov_buckets`,
-        `seed` and `card` (see `export`).
+        architecture's hyperparameters for either head), `ensemble` (how many members), `columns`,
+        `oov_buckets`, `seed` and `card` (see `export`).
     """
     config = fn_args.custom_config
     seed = config["seed"]
-    keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
 
     columns = Columns.from_dict(config["columns"])
@@ -53,14 +57,27 @@ def run_fn(fn_args: Any) -> None:
     catalogue = input_data.catalogue_of(
         train_files, train_rows, columns, transform, config["oov_buckets"]
     )
-    how = hyperparameters.Training(**config["training"])
     train, validation = (
         input_data.interactions(rows, catalogue.users, catalogue.items)
         for rows in (train_rows, validation_rows)
     )
-    problem = Problem(catalogue, train, validation, how.history, seed)
+    heads = hyperparameters.ARCHITECTURES[config["architecture"]]
+    rating, preference = (
+        heads.rating(**config["rating"]),
+        heads.preference(**config["preference"]),
+    )
+    history = hyperparameters.history(rating, preference)
+    problem = Problem(catalogue, train, validation, history, seed)
     with tf.summary.create_file_writer(fn_args.model_run_dir).as_default():
-        model = fit(config, how, problem, columns)
+        model = fit(
+            config["architecture"],
+            rating,
+            preference,
+            problem,
+            (columns.rating_min, columns.rating_max),
+            seed,
+            config["ensemble"],
+        )
     known = input_data.concatenate(train_rows, validation_rows, input_data.read(test_files))
     export.export(
         fn_args.serving_model_dir,
@@ -75,18 +92,52 @@ def run_fn(fn_args: Any) -> None:
 
 
 def fit(
-    config: dict[str, Any], how: hyperparameters.Training, problem: Problem, columns: Columns
+    architecture: str,
+    rating: Any,
+    preference: Any,
+    problem: Problem,
+    rating_range: tuple[float, float],
+    seed: int,
+    members: int = 1,
 ) -> Recommender:
-    """Builds and fits both heads of the configured architecture (see `run_fn`)."""
-    name, seed = config["architecture"], config["seed"]
-    architecture: Any = ARCHITECTURES[name]
-    settings = hyperparameters.ARCHITECTURES[name]
-    rating = architecture.rating_head(settings.rating(**config["rating"]), problem, seed)
-    preference = architecture.preference_head(
-        settings.preference(**config["preference"]), problem, seed
+    """Builds and fits both heads of an architecture.
+
+    Args:
+      architecture: which, a key of `ARCHITECTURES`.
+      rating: its rating head's hyperparameters (see `hyperparameters.ARCHITECTURES`).
+      preference: its preference head's.
+      problem: what to fit.
+      rating_range: smallest and largest rating of the scale.
+      seed: of everything random.
+      members: how many models, each from a seed of its own, are averaged.
+    """
+    ratings, preferences = [], []
+    for member in range(members):
+        with tf.name_scope(f"member_{member}"):  # of TensorBoard's scalars
+            ratings.append(fit_rating(architecture, rating, problem, seed + member))
+            preferences.append(fit_preference(architecture, preference, problem, seed + member))
+    return Recommender(
+        ensemble.of(ratings),
+        ensemble.of(preferences),
+        problem.rating_mean,
+        problem.rating_scale,
+        rating_range,
     )
-    mean, scale = problem.rating_mean, problem.rating_scale
-    softmax = losses.Softmax(preference, sampled=how.negatives is not None)
-    for loss in (losses.SquaredError(rating, mean, scale), softmax):
-        training.fit(loss, problem, how, seed)
-    return Recommender(rating, preference, mean, scale, (columns.rating_min, columns.rating_max))
+
+
+def fit_rating(architecture: str, config: Any, problem: Problem, seed: int) -> losses.Head:
+    """A fitted rating head, in units of the ratings' standard deviation (see `fit`)."""
+    keras.utils.set_random_seed(seed)
+    head = ARCHITECTURES[architecture].rating_head(config, problem, seed)
+    if hasattr(config, "training"):
+        loss = losses.SquaredError(head, problem.rating_mean, problem.rating_scale)
+        training.fit(loss, problem, config.training, seed)
+    return head
+
+
+def fit_preference(architecture: str, config: Any, problem: Problem, seed: int) -> losses.Head:
+    """A fitted preference head (see `fit`)."""
+    keras.utils.set_random_seed(seed)
+    head = ARCHITECTURES[architecture].preference_head(config, problem, seed)
+    training.fit(losses.ranking(head, config.training), problem, config.training, seed)
+    return head

@@ -7,71 +7,133 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfx_recommender.trainer.hyperparameters import Training
-from tfx_recommender.trainer.problem import Interactions, Moments, Problem
+from tfx_recommender.trainer.losses import Loss
+from tfx_recommender.trainer.problem import ByUser, Interactions, Moments, Problem
 
 
 class Batches:
     """Shuffled batches with fresh negatives, drawn and gathered inside TensorFlow's graph.
 
-    The order of rows and the negatives are functions of seed and epoch. Rows that fill no whole
-    batch are left out of that epoch; every epoch leaves out others.
+    An example is one rating, its user seen at that moment; or one user with all of its ratings:
+    a head whose users do not change with time then scores each user once, not at every rating.
+    The order of examples and the negatives are functions of seed and epoch. Examples that fill
+    no whole batch are left out of that epoch; every epoch leaves out others.
 
     Attributes:
       steps: batches in an epoch.
     """
 
     def __init__(
-        self, rows: Interactions, moments: Moments, problem: Problem, config: Training, seed: int
+        self, rows: Interactions, problem: Problem, config: Training, by_user: bool, seed: int
     ) -> None:
-        self._rows, self._size = len(rows), min(max(1, config.batch_size), len(rows))
-        self.steps = len(rows) // self._size
-        self._items, self._negatives = len(problem.catalogue.items), config.negatives or 0
-        self._seed = seed
-        self._histories = problem.histories
-        columns = {"user": rows.user, "item": rows.item, "rating": rows.rating}
-        self._columns = _constants(columns | {"moment": dataclasses.astuple(moments)})
-        self._user_table = _constants(problem.catalogue.users.table())
-        self._item_table = _constants(problem.catalogue.items.table())
+        """Prepares the columns.
+
+        Args:
+          rows: `problem.train`, or ratings held out from it.
+          problem: what the rows belong to.
+          config: how to train; where it is a `RankingTraining`, batches have negatives.
+          by_user: whether an example is a user.
+          seed: of order and negatives.
+        """
+        catalogue, histories = problem.catalogue, problem.histories
+        users, items = len(catalogue.users), len(catalogue.items)
+        self._problem, self._items, self._seed = problem, items, seed
+        own = np.bincount(rows.user, minlength=users + 1)
+        self._rows = ByUser(rows, users) if by_user else None
+        if by_user:
+            user = np.flatnonzero(own[:users])
+            columns: dict[str, Any] = {"user": user, "share": np.ones(len(user), np.float32)}
+            size = round(config.batch_size * len(user) / max(1, len(rows)))
+        else:
+            moments = histories.of_train if rows is problem.train else histories.after(rows.user)
+            columns = {
+                "user": rows.user,
+                "item": rows.item,
+                "rating": rows.rating,
+                "share": (1 / own[rows.user]).astype(np.float32),
+                "moment": dataclasses.asdict(moments),
+            }
+            size = config.batch_size
+        self._examples = len(columns["user"])
+        self._size = min(max(1, size), self._examples)
+        self.steps = self._examples // self._size
+        self._columns = _constants(columns)
+        self._user_table = _constants(catalogue.users.table())
+        self._item_table = _constants(catalogue.items.table())
+
+        self._negatives = getattr(config, "negatives", None) or 0
+        train = problem.train
+        self._rated = ByUser(train, users)
+        self._keys = tf.constant(np.sort(train.user * items + train.item))
+        weight = np.bincount(train.item, minlength=items) ** getattr(config, "popularity", 0.0)
+        self._cumulative = tf.constant(np.cumsum(weight) / weight.sum())
+        expected = np.maximum(weight, 1e-9) / weight.sum() * max(1, self._negatives)
+        self._log_expected = tf.constant(np.log(expected).astype(np.float32))
 
     def draw(self, epoch: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        """One epoch's rows, int32 [steps, B], and negatives, positions of items [steps, N]."""
+        """One epoch's examples, int32 [steps, E], and negatives, positions of items [steps, N]."""
         seeds = tf.stack([self._seed, epoch])
-        order = tf.random.experimental.stateless_shuffle(tf.range(self._rows), seeds)
-        rows = tf.reshape(order[: self.steps * self._size], [self.steps, self._size])
-        negatives = tf.random.stateless_uniform(
-            [self.steps, self._negatives], seeds, maxval=self._items, dtype=tf.int32
+        order = tf.random.experimental.stateless_shuffle(tf.range(self._examples), seeds)
+        examples = tf.reshape(order[: self.steps * self._size], [self.steps, self._size])
+        uniform = tf.random.stateless_uniform(
+            [self.steps * self._negatives], seeds, dtype="float64"
         )
-        return rows, negatives
+        negatives = tf.searchsorted(self._cumulative, uniform, side="right")
+        negatives = tf.minimum(negatives, self._items - 1)  # sums of floats may end below 1
+        return examples, tf.reshape(negatives, [self.steps, self._negatives])
 
-    def gather(self, rows: tf.Tensor, negatives: tf.Tensor) -> dict[str, Any]:
-        """A batch; what a loss does not use is not computed.
+    def gather(self, examples: tf.Tensor, negatives: tf.Tensor) -> dict[str, Any]:
+        """A batch of E examples with P ratings; what a loss does not use is not computed.
 
         Returns:
-          `user` and `item`: as `Entities.table()`, [B] rows, each user at the moment of the
-          rating; `rating`: float32 [B]; `negative`: items, [N] rows, shared by the batch;
-          `catalogue`: all items and the unknown one; `rated`: (row, item) of all training
-          ratings of the users, and of the batch itself, int32 [P, 2].
+          `user`: as `Entities.table()`, [E] rows; `item`: the rated items, [P] rows; `example`:
+          whose they are, int32 [P]; `rating`: float32 [P] (where an example is a rating);
+          `share`: 1 / the ratings of the example's user, or 1 where the example has them all;
+          `catalogue`: all items and the unknown one; `rated`: (example, item) of all training
+          ratings of the users, and of the batch's, int32 [*, 2]. With negatives also `negative`:
+          items, [N] rows, shared by the batch; `log_expected`: logarithm of how often each was
+          to be expected among N, float32 [N]; `collision`: whether the user rated it in
+          training, bool [E, N].
         """
-        batch = _rows(self._columns, rows)
-        user = _rows(self._user_table, batch["user"])
-        user["history"], user["age"] = self._histories.latest(*batch["moment"])
-        own = tf.stack([tf.range(tf.size(rows)), tf.cast(batch["item"], tf.int32)], axis=1)
-        return {
+        batch = _rows(self._columns, examples)
+        user, position = _rows(self._user_table, batch["user"]), batch["user"]
+        if self._rows is not None:
+            pairs = self._rows.of(position)
+        else:
+            moments = Moments(**batch["moment"])
+            user["history"], user["age"] = self._problem.histories.latest(
+                moments, self._problem.history
+            )
+            own = tf.range(tf.size(examples)), tf.cast(batch["item"], tf.int32)
+            pairs = tf.stack(own, axis=1)
+        batch |= {
             "user": user,
-            "item": _rows(self._item_table, batch["item"]),
-            "rating": batch["rating"],
-            "negative": _rows(self._item_table, negatives),
+            "item": _rows(self._item_table, pairs[:, 1]),
+            "example": pairs[:, 0],
             "catalogue": _rows(self._item_table, tf.range(self._items + 1)),
-            "rated": tf.concat([self._histories.rated(batch["user"]), own], axis=0),
+            "rated": tf.concat([self._rated.of(position), pairs], axis=0),
         }
+        if self._negatives:
+            batch |= {
+                "negative": _rows(self._item_table, negatives),
+                "log_expected": tf.gather(self._log_expected, negatives),
+                "collision": self._has_rated(position, negatives),
+            }
+        return batch
+
+    def _has_rated(self, user: tf.Tensor, item: tf.Tensor) -> tf.Tensor:
+        """Whether users [E] rated items [N] in training: bool [E, N]."""
+        keys = user[:, None] * self._items + tf.cast(item, tf.int64)
+        place = tf.searchsorted(self._keys, tf.reshape(keys, [-1]))
+        found = tf.gather(self._keys, tf.minimum(place, tf.size(self._keys) - 1))
+        return tf.reshape(found, tf.shape(keys)) == keys
 
 
-def fit(
-    loss: keras.layers.Layer, problem: Problem, config: Training, seed: int
-) -> list[tuple[float, float]]:
+def fit(loss: Loss, problem: Problem, config: Training, seed: int) -> list[tuple[float, float]]:
     """Trains the weights below a loss until validation improves no more; leaves the best.
 
     Both losses of each epoch go to TensorFlow's default summary writer, if there is one.
@@ -79,20 +141,16 @@ def fit(
     Args:
       loss: one of `losses`; its weights are changed in place. One without trainable weights
         is left as it is.
-      problem: what to fit.
+      problem: what to fit. Without validation rows all epochs are run.
       config: how to train.
       seed: of the order of rows and of the negatives.
 
     Returns:
-      Training and validation loss of each epoch.
+      Training and validation loss of each epoch; NaN for the latter without validation rows.
     """
     train, validation = problem.train, problem.validation
-    batches = Batches(train, problem.histories.of_train, problem, config, seed)
-    # Small batches, for each has negatives of its own: few of them would judge by chance.
-    small = config.model_copy(update={"batch_size": min(config.batch_size, len(validation) // 16)})
-    moments = problem.histories.after(validation.user)
-    held_out = Batches(validation, moments, problem, small, seed)
-    loss(held_out.gather(*(drawn[0] for drawn in held_out.draw(0))))  # makes the weights
+    batches = Batches(train, problem, config, loss.by_user, seed)
+    loss(batches.gather(*(drawn[0] for drawn in batches.draw(0))))  # makes the weights
     variables = loss.trainable_variables
     if not variables:
         return []
@@ -108,19 +166,26 @@ def fit(
         optimizer.apply(tape.gradient(total, variables), variables)
         return value
 
-    train_epoch = _epoch(train_step, batches)
-    validate = _epoch(lambda batch: loss(batch, training=False), held_out)
+    train_epoch, validate = _epoch(train_step, batches), lambda _: np.nan
+    if len(validation):
+        # Small batches, for each has negatives of its own: few of them would judge by chance.
+        small = {"batch_size": max(1, min(config.batch_size, len(validation) // 16))}
+        held_out = Batches(validation, problem, config.model_copy(update=small), loss.by_user, seed)
+        validate = _epoch(lambda batch: loss(batch, training=False), held_out)
     history: list[tuple[float, float]] = []
     best, best_epoch, best_weights = float(validate(0)), -1, loss.get_weights()
     for epoch in range(config.epochs):
         history.append((float(train_epoch(epoch)), float(validate(0))))
         for name, value in zip((loss.name, f"val_{loss.name}"), history[-1], strict=True):
             tf.summary.scalar(name, value, step=epoch)
+        if not len(validation):
+            continue
         if history[-1][1] < best:
             best, best_epoch, best_weights = history[-1][1], epoch, loss.get_weights()
         if epoch - best_epoch >= config.patience:
             break
-    loss.set_weights(best_weights)
+    if len(validation):
+        loss.set_weights(best_weights)
     return history
 
 

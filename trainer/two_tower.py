@@ -1,7 +1,9 @@
 """Two towers: a user's latest ratings and metadata, an item's id and metadata, a dot product.
 
 Covington, Adams, Sargin: Deep Neural Networks for YouTube Recommendations (2016), section 3,
-with a weighted sum for the history instead of an average and no hidden layers.
+with a weighted sum for the history instead of an average and no hidden layers. To predict ratings
+the user's id joins in: SVD++ (Koren: Factorization Meets the Neighborhood, 2008, eq. 15) with
+metadata.
 """
 
 from __future__ import annotations
@@ -13,36 +15,55 @@ import numpy as np
 
 from tfx_recommender.trainer import factors
 from tfx_recommender.trainer.embeddings import FeatureEncoder, IdEmbedding
-from tfx_recommender.trainer.hyperparameters import TwoTower
+from tfx_recommender.trainer.hyperparameters import Towers, TowersRanking, TowersRating
 from tfx_recommender.trainer.problem import Problem
 
 
-def preference_head(config: TwoTower, problem: Problem, seed: int) -> Head:
+def rating_head(config: TowersRating, problem: Problem, seed: int) -> Head:
+    """To be trained; every item's bias is 0, the mean rating, at first."""
+    return Head(config, problem, np.zeros(problem.catalogue.item_shape.ids), with_user=True)
+
+
+def preference_head(config: TowersRanking, problem: Problem, seed: int) -> Head:
     """To be trained; at first the more popular item is preferred."""
-    return Head(config, problem)
+    items = problem.catalogue.items.index[problem.train.item]
+    popularity = np.bincount(items, minlength=problem.catalogue.item_shape.ids)
+    return Head(config, problem, np.log1p(popularity))
 
 
 class Head(keras.layers.Layer):
-    """score(u, i) = b_i + <x_u, q_i>.
+    """score(u, i) = b_u + b_i + <x_u, q_i>.
 
-    x_u is a weighted sum of embeddings of the items rated before, and of the user's metadata.
+    x_u is a weighted sum of embeddings of the items rated before, and of the user's metadata; of
+    the id too, where b_u is not 0: a ranking needs neither, and so knows unknown users as well.
     The weight of a rating is exp(-age / decay) + 1 / sqrt(number of ratings): the latest tell
     what comes next, all of them what is liked.
     """
 
-    def __init__(self, config: TwoTower, problem: Problem) -> None:
+    sequential = True
+
+    def __init__(
+        self, config: Towers, problem: Problem, item_bias: np.ndarray, with_user: bool = False
+    ) -> None:
+        """Makes the layers.
+
+        Args:
+          config: hyperparameters.
+          problem: what will be fitted.
+          item_bias: float [item ids], what b_i starts from.
+          with_user: whether a user's id matters.
+        """
         super().__init__()
         users, items = problem.catalogue.user_shape, problem.catalogue.item_shape
         size, drop = config.embedding_size, config.id_dropout
-        index = problem.catalogue.items.index
-        popularity = np.bincount(index[problem.train.item], minlength=items.ids)
-        self.decay = config.decay
-        self.index = keras.ops.convert_to_tensor(index, "int32")
+        self.decay, self.length = config.decay, config.history
+        self.index = keras.ops.convert_to_tensor(problem.catalogue.items.index, "int32")
         self.history = IdEmbedding(items, size, config.l2, 0.0)
         self.item_embedding = IdEmbedding(items, size, config.l2, drop)
         self.item_bias = keras.layers.Embedding(
-            items.ids, 1, keras.initializers.Constant(np.log1p(popularity)[:, None])
+            items.ids, 1, keras.initializers.Constant(item_bias[:, None])
         )
+        self.user_embedding = IdEmbedding(users, 1 + size, config.l2, drop) if with_user else None
         self.user_features = FeatureEncoder(users, config.feature_embedding_size)
         self.item_features = FeatureEncoder(items, config.feature_embedding_size)
         self.user_layer = keras.layers.Dense(size, use_bias=False)
@@ -50,8 +71,8 @@ class Head(keras.layers.Layer):
         self.dropout = keras.layers.Dropout(config.dropout)
 
     def user(self, users: dict[str, Any], training: bool = False) -> Any:
-        """Vectors of users: [B] rows -> [B, embedding_size]."""
-        item, age = users["history"], users["age"]
+        """Vectors of users: [B] rows -> [B, 1 + embedding_size], the bias first."""
+        item, age = (users[name][:, : self.length] for name in ("history", "age"))
         present = keras.ops.cast(item >= 0, "float32")
         count = keras.ops.maximum(keras.ops.sum(present, axis=1, keepdims=True), 1.0)
         weight = present * (keras.ops.exp(-age / self.decay) + 1.0 / keras.ops.sqrt(count))
@@ -59,7 +80,12 @@ class Head(keras.layers.Layer):
         index = keras.ops.take(self.index, keras.ops.maximum(item, 0), axis=0)
         vectors = self.history(index, training=training)
         taste = keras.ops.matmul(weight[:, None, :], vectors)[:, 0]
-        return taste + self.user_layer(self.user_features(users))
+        taste = taste + self.user_layer(self.user_features(users))
+        bias = keras.ops.zeros_like(taste[:, :1])
+        vector = keras.ops.concatenate([bias, taste], axis=-1)
+        if self.user_embedding is not None:
+            vector = vector + self.user_embedding(users["index"], training=training)
+        return vector
 
     def item(self, items: dict[str, Any], training: bool = False) -> Any:
         """Vectors of items: [...] rows -> [..., 1 + embedding_size], the bias first."""
@@ -68,5 +94,5 @@ class Head(keras.layers.Layer):
         return keras.ops.concatenate([self.item_bias(items["index"]), vector], axis=-1)
 
     def interact(self, user: Any, item: Any, training: bool = False) -> Any:
-        """Scores: user [B, D] and item [B or 1, K, 1 + D] -> [B, K]."""
-        return item[..., 0] + factors.products(user, item[..., 1:])
+        """Scores: user [B, D] and item [B or 1, K, D] -> [B, K]."""
+        return user[:, :1] + item[..., 0] + factors.products(user[:, 1:], item[..., 1:])

@@ -89,10 +89,13 @@ def losses_of(architecture: str, rows: Interactions, plain: bool = False) -> lis
     off = {"l2": 0.0, "id_dropout": 0.0} if plain else {}
     mf = off | ({"bias_l2": 0.0} if plain else {})
     mlp = off | ({"dropout": 0.0} if plain else {})
+    wide = mlp | ({"wide_l2": 0.0} if plain else {})
     rating, preference = {
         "mf": (sampler, mf),
         "mlp": (mlp, mlp),
         "hybrid": ({"mf": sampler | {"side_information": 8}, "mlp": mlp}, mlp),
+        "wide_deep": (wide, wide),
+        "two_tower": (mlp, mlp),
     }[architecture]
     settings, module = (
         hyperparameters.ARCHITECTURES[architecture],
@@ -118,8 +121,8 @@ def recommender(rating: Any, preference: Any) -> Recommender:
     )
 
 
-def batch(rows: Interactions, chosen: np.ndarray) -> dict[str, Any]:
-    """A batch as training makes it, every item as a negative."""
-    to_fit, how = problem(rows), hyperparameters.Training()
-    batches = training.Batches(rows, to_fit.histories.of_train, to_fit, how, seed=7)
+def batch(rows: Interactions, chosen: np.ndarray, by_user: bool = False) -> dict[str, Any]:
+    """A batch of chosen ratings (or users) as training makes it, every item as a negative."""
+    how = hyperparameters.RankingTraining(negatives=ITEMS)
+    batches = training.Batches(rows, problem(rows), how, by_user, seed=7)
     return batches.gather(tf.constant(chosen, tf.int32), tf.range(ITEMS))

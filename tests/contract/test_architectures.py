@@ -13,7 +13,7 @@ from tfx_recommender.trainer import hyperparameters, run_fn, training
 from tfx_recommender.trainer.problem import Interactions
 
 ARCHITECTURES = sorted(run_fn.ARCHITECTURES)
-TRAINING = hyperparameters.Training(
+TRAINING = hyperparameters.RankingTraining(
     epochs=8, batch_size=64, negatives=16, learning_rate=0.02, patience=8
 )
 
@@ -62,7 +62,7 @@ def test_m8_it_overfits_twenty_rows(architecture: str, rows: Interactions) -> No
     rating, _ = problems.losses_of(architecture, many, plain=True)
     how = TRAINING.model_copy(update={"batch_size": 20})
     training.fit(rating, problems.problem(many), how, seed=3)
-    assert float(rating(problems.batch(few, np.arange(20)))) < 0.02
+    assert float(rating(problems.batch(many, np.arange(20)))) < 0.02
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -119,5 +119,5 @@ def test_k5_a_push_gives_new_comparison_and_no_new_training(schedule: Cluster) -
     directory = schedule.frozen["serving_directory"]
     served_models.push(str(schedule.folder / "model"), directory, {})
     assert schedule.run() == EVERY_TIME
-    schedule.frozen["mf_epochs"] = 3  # another schedule: only what it concerns
+    schedule.frozen["mf_preference_epochs"] = 3  # another schedule: only what it concerns
     assert schedule.run() == EVERY_TIME | {"Trainer-mf"}

@@ -175,15 +175,17 @@ def test_parameters_keep_their_defaults_and_reach_the_steps(
         "serving_directory": "/serving/small",
         "rebase_baseline": False,
         "seed": 42,
-        "mf_epochs": 60,
-        "mf_learning_rate": 0.003,
-        "hybrid_epochs": 60,
-        "hybrid_learning_rate": 0.003,
+        "mf_preference_epochs": 60,
+        "mf_preference_learning_rate": 0.003,
+        "hybrid_rating_epochs": 60,
+        "hybrid_rating_learning_rate": 0.003,
+        "hybrid_preference_epochs": 4,
+        "hybrid_preference_learning_rate": 0.01,
     }
     assert all(reads(tasks, name) for name in given)
     assert reads(tasks, "ratings_paths") == {"World", "RatingsExampleGen"}
     assert reads(tasks, "serving_directory") == {"World", "ServedBaseline", "Pusher"}
-    assert reads(tasks, "mf_epochs") == {"Trainer-mf"}
+    assert reads(tasks, "mf_preference_epochs") == {"Trainer-mf"}
 
 
 def test_k2_it_holds_only_what_open_source_kfp_implements(text: str) -> None:

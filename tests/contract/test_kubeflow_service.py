@@ -50,7 +50,7 @@ def only(kind: dict[str, Any]) -> dict[str, Any]:
 
 def test_submit_uploads_a_version_and_starts_it_with_its_parameters(server: KfpServer) -> None:
     result = invoke(
-        server, "submit", "--parameter", "mf_epochs=3",
+        server, "submit", "--parameter", "mf_preference_epochs=3",
         "--parameter", "ratings_paths=[/data/b.csv]",
         "--service-account", "runner",
     )  # fmt: skip
@@ -58,7 +58,7 @@ def test_submit_uploads_a_version_and_starts_it_with_its_parameters(server: KfpS
     run = only(server.runs)
     assert result.stdout.strip() == run["run_id"]
     assert run["runtime_config"]["parameters"] == {
-        "mf_epochs": 3, "ratings_paths": ["/data/b.csv"],
+        "mf_preference_epochs": 3, "ratings_paths": ["/data/b.csv"],
     }  # fmt: skip
     assert run["service_account"] == "runner"
     assert run["experiment_id"] == only(server.experiments)["experiment_id"]
@@ -173,9 +173,9 @@ def test_without_a_valid_token_access_is_denied(server: KfpServer) -> None:
 @pytest.mark.parametrize(
     ("parameter", "message"),
     [
-        ("epochs=3", "the names are hybrid_epochs, hybrid_learning_rate, mf_epochs"),
-        ("mf_epochs=many", "must be of type int"),
-        ("mf_epochs", "write NAME=VALUE"),
+        ("epochs=3", "the names are hybrid_preference_epochs, hybrid_preference_learning_rate"),
+        ("mf_preference_epochs=many", "must be of type int"),
+        ("mf_preference_epochs", "write NAME=VALUE"),
     ],
 )
 def test_a_parameter_that_the_pipeline_has_not_is_refused(

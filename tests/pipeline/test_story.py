@@ -37,7 +37,7 @@ MODELS = SMALL_CONFIG["models"] | {
             "mf": {"factors": 4, "sweeps": 20, "burn_in": 10, "samples": 10, "side_information": 8},
             "mlp": {"hidden_units": [8]},
         },
-        "training": {"epochs": 2, "batch_size": 256, "negatives": 8},
+        "preference": {"training": {"epochs": 2, "batch_size": 256, "negatives": 8}},
     }
 }
 

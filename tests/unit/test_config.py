@@ -33,7 +33,7 @@ def test_shipped_configs_are_valid(path: Path) -> None:
         ("evaluation.relevance_threshold=6", "above every rating"),
         ("evaluation.slices=[zodiac]", "known: gender, genres"),
         ("models={}", "name at least one of mf, mlp, hybrid"),
-        ("models.mf.training.epochs=many", "valid integer"),
+        ("models.mf.preference.training.epochs=many", "valid integer"),
         ("data.ratings.rating_range=[5, 1]", "must be below the largest"),
         ("data.ratings.user=userId", "no column 'userId'"),
         ("data.ratings.encoding=utf-9", "Python knows no"),
@@ -81,10 +81,12 @@ def test_what_is_no_config_is_refused_in_one_line(tmp_path: Path, text: str) -> 
 
 
 def test_overrides_replace_what_the_file_says(small: Path) -> None:
-    loaded = config.load(str(small / "config.yaml"), ["seed=7", "models.mf.training.epochs=2"])
+    loaded = config.load(
+        str(small / "config.yaml"), ["seed=7", "models.mf.preference.training.epochs=2"]
+    )
     assert loaded.seed == 7
     assert loaded.models.mf is not None
-    assert loaded.models.mf.training.epochs == 2
+    assert loaded.models.mf.preference.training.epochs == 2
     with pytest.raises(Exception, match="frozen"):
         loaded.seed = 8  # type: ignore[misc]
 

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfx_recommender.trainer.problem import Histories, Interactions
+from tfx_recommender.trainer.problem import ByUser, Histories, Interactions
 
 USERS, LENGTH = 3, 4
 
@@ -21,10 +21,8 @@ def interactions(draw: st.DrawFn) -> Interactions:
     return Interactions(user, item, np.zeros(len(rows), np.float32), time)
 
 
-def seen(histories: Histories, moments: Any) -> list[list[tuple[int, float]]]:
-    item, age = (
-        part.numpy() for part in histories.latest(moments.start, moments.count, moments.exclude)
-    )
+def seen(histories: Histories, moments: Any, length: int = LENGTH) -> list[list[tuple[int, float]]]:
+    item, age = (part.numpy() for part in histories.latest(moments, length))
     return [
         [(int(i), float(a)) for i, a in zip(*row, strict=True) if i >= 0]
         for row in zip(item, age, strict=True)
@@ -48,7 +46,7 @@ def test_a_rating_sees_the_latest_ratings_of_its_user_that_are_not_later(
     rows: Interactions,
 ) -> None:
     assert rows.time is not None
-    histories = Histories(rows, USERS, LENGTH, seed=0)
+    histories = Histories(rows, USERS, seed=0)
     for n, found in enumerate(seen(histories, histories.of_train)):
         expected = before(rows, rows.user[n], rows.time[n], own=n)
         assert set(found) <= set(expected)
@@ -61,7 +59,7 @@ def test_a_rating_sees_the_latest_ratings_of_its_user_that_are_not_later(
 @settings(max_examples=50, deadline=None)
 @given(interactions())
 def test_in_the_end_a_user_has_seen_the_latest_of_all(rows: Interactions) -> None:
-    histories = Histories(rows, USERS, LENGTH, seed=0)
+    histories = Histories(rows, USERS, seed=0)
     found = seen(histories, histories.after(np.arange(USERS + 1)))
     assert found[USERS] == []  # the unknown user
     for user in range(USERS):
@@ -72,13 +70,13 @@ def test_in_the_end_a_user_has_seen_the_latest_of_all(rows: Interactions) -> Non
 
 def test_without_times_all_ratings_are_equals() -> None:
     rows = Interactions(np.zeros(6, int), np.arange(6), np.zeros(6, np.float32))
-    histories = Histories(rows, 1, 9, seed=0)
-    for n, found in enumerate(seen(histories, histories.of_train)):
+    histories = Histories(rows, 1, seed=0)
+    for n, found in enumerate(seen(histories, histories.of_train, 9)):
         assert {item for item, _ in found} == set(range(6)) - {n}
         assert {age for _, age in found} == {np.inf}
 
 
-def test_rated_lists_all_training_ratings() -> None:
+def test_all_ratings_of_some_users_are_looked_up() -> None:
     rows = Interactions(np.array([1, 0, 1]), np.array([5, 6, 7]), np.zeros(3, np.float32))
-    pairs = Histories(rows, 2, 1, seed=0).rated(np.array([1, 0, 2]))
+    pairs = ByUser(rows, 2).of(np.array([1, 0, 2]))
     assert {tuple(pair) for pair in pairs.numpy()} == {(0, 5), (0, 7), (1, 6)}

@@ -1,0 +1,98 @@
+"""Wide & Deep: crossed categories and ids, linear, beside an MLP.
+
+Cheng et al.: Wide & Deep Learning for Recommender Systems (2016), section 3.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from tfx_recommender.trainer import factors, multilayer_perceptron
+from tfx_recommender.trainer.embeddings import IdEmbedding
+from tfx_recommender.trainer.hyperparameters import (
+    WideAndDeep,
+    WideAndDeepRanking,
+    WideAndDeepRating,
+)
+from tfx_recommender.trainer.problem import EntityShape, Problem
+
+
+def rating_head(config: WideAndDeepRating, problem: Problem, seed: int) -> Head:
+    """To be trained; every score is 0, the mean rating, at first."""
+    shapes = problem.catalogue.user_shape, problem.catalogue.item_shape
+    return Head(config, *shapes, output_initializer="zeros")
+
+
+def preference_head(config: WideAndDeepRanking, problem: Problem, seed: int) -> Head:
+    """To be trained."""
+    return Head(config, problem.catalogue.user_shape, problem.catalogue.item_shape)
+
+
+class Head(keras.layers.Layer):
+    """score(u, i) = wide(u, i) + MLP(u, i).
+
+    With one-hot (or multi-hot) categories g of a user and h of an item,
+    wide(u, i) = b_u + b_i + <A_u, h_i> + <g_u, B_i> + <C g_u, h_i>: a weight for each id, for
+    each id crossed with the other side's categories, and for each cross of two categories. All of
+    it is one dot product of a user's and an item's vector.
+    """
+
+    sequential = False
+
+    def __init__(
+        self,
+        config: WideAndDeep,
+        users: EntityShape,
+        items: EntityShape,
+        output_initializer: str = "glorot_uniform",
+    ) -> None:
+        super().__init__()
+        self.deep = multilayer_perceptron.Head(config, users, items, output_initializer)
+        self.sizes = [sum(side.categories.values()) for side in (users, items)]
+        self.user_categories, self.item_categories = users.categories, items.categories
+        l2, drop = config.wide_l2, config.id_dropout
+        of_user, of_item = self.sizes
+        self.user_weights = IdEmbedding(users, 1 + of_item, l2, drop, scale=0.0)
+        self.item_weights = IdEmbedding(items, 1 + of_user, l2, drop, scale=0.0)
+        self.crosses = keras.layers.Dense(of_item, use_bias=False, kernel_initializer="zeros")
+        self.width = 2 + of_user + of_item
+
+    def user(self, users: dict[str, Any], training: bool = False) -> Any:
+        """Vectors of users: [B] rows -> [B, D], wide, then deep."""
+        categories = _multi_hot(users, self.user_categories)
+        weights = self.user_weights(users["index"], training=training)
+        own = weights[..., 1:]
+        if all(self.sizes):
+            own = own + self.crosses(categories)
+        one = keras.ops.ones_like(weights[..., :1])
+        deep = self.deep.user(users, training)
+        return keras.ops.concatenate([weights[..., :1], one, own, categories, deep], axis=-1)
+
+    def item(self, items: dict[str, Any], training: bool = False) -> Any:
+        """Vectors of items: [...] rows -> [..., D], wide, then deep."""
+        categories = _multi_hot(items, self.item_categories)
+        weights = self.item_weights(items["index"], training=training)
+        one = keras.ops.ones_like(weights[..., :1])
+        deep = self.deep.item(items, training)
+        return keras.ops.concatenate(
+            [one, weights[..., :1], categories, weights[..., 1:], deep], axis=-1
+        )
+
+    def interact(self, user: Any, item: Any, training: bool = False) -> Any:
+        """Scores: user [B, D] and item [B or 1, K, D] -> [B, K]."""
+        width = self.width
+        wide = factors.products(user[:, :width], item[..., :width])
+        return wide + self.deep.interact(user[:, width:], item[..., width:], training)
+
+
+def _multi_hot(entities: dict[str, Any], sizes: Any) -> Any:
+    """Categories as indicators, [..., number of values of all]; a padding of -1 is nothing."""
+    index = entities["index"]
+    parts = [
+        keras.ops.sum(keras.ops.one_hot(entities["categories"][name], size), axis=-2)
+        for name, size in sorted(sizes.items())
+    ]
+    nothing = keras.ops.zeros((*keras.ops.shape(index), 0), "float32")
+    return keras.ops.concatenate([nothing, *parts], axis=-1)
