@@ -17,7 +17,7 @@ from tfx.utils import path_utils
 from tfx_recommender.components import served_models
 from tfx_recommender.trainer import baseline, export, input_data
 from tfx_recommender.trainer.problem import Catalogue, Entities, EntityShape
-from tfx_recommender.transform.features import SPLITS, TRAIN, Columns
+from tfx_recommender.transform.features import SPLITS, TRAIN, Columns, Side
 
 DESCRIPTION_PROPERTY = "description"
 DIGEST_PROPERTY = "digest"
@@ -76,7 +76,7 @@ def _export_first_baseline(
     export.export(
         target,
         baseline.bias_and_popularity(train, len(users), len(items), rating_range),
-        Catalogue(users, items, _shape(users), _shape(items)),
+        Catalogue(users, items, _shape("user", users), _shape("item", items)),
         columns,
         transform=None,
         train=train,
@@ -95,5 +95,5 @@ def _entities(ids: pa.DictionaryArray) -> Entities:
     )
 
 
-def _shape(entities: Entities) -> EntityShape:
-    return EntityShape(len(entities) + 1, len(entities), 0, {})
+def _shape(side: Side, entities: Entities) -> EntityShape:
+    return EntityShape(side, len(entities) + 1, len(entities), 0, {})

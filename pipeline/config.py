@@ -174,6 +174,9 @@ class Config(_Frozen):
     """What to train."""
     evaluation: Evaluation
     """How to compare, and what may be pushed."""
+    warm_start: bool = False
+    """Whether training begins from the model that is served, weights carried over by id; then
+    a push gives new training. Sampled parts always start anew."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
     """Of everything random."""
     kubeflow: Kubeflow | None = None

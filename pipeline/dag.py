@@ -88,6 +88,7 @@ def create_pipeline(
             schema=schema,
             train_args=trainer_pb2.TrainArgs(splits=[TRAIN]),
             eval_args=trainer_pb2.EvalArgs(splits=[VALIDATION, TEST]),
+            base_model=baseline.outputs["model"] if config.warm_start else None,
             custom_config=_trainer_config(config, name),
         ).with_id(node_id("Trainer", name))
         evaluator = Evaluator(

@@ -9,29 +9,56 @@ import keras
 from tfx_recommender.trainer.problem import EntityShape
 
 
-class IdEmbedding(keras.layers.Layer):
-    """Embeds an id's table row, [...] -> [..., size]; only looked-up rows are regularised.
+class Table(keras.layers.Layer):
+    """Rows to look up, [...] -> [..., size]; only looked-up rows are regularised.
 
     An L2 penalty on the whole table would shrink rows that a batch never saw, so the penalty
     is on the layer's output (Keras divides an activity penalty by the batch size).
+    """
+
+    def __init__(
+        self, rows: int, size: int, labels: str, initializer: Any = "uniform", l2: float = 0.0
+    ) -> None:
+        """Makes the weights.
+
+        Args:
+          rows: how many there are.
+          size: length of each.
+          labels: what the rows stand for (see `warm_start.labels`), and after ">" the columns.
+          initializer: of the weights.
+          l2: weight of the squared norm.
+        """
+        super().__init__(activity_regularizer=keras.regularizers.L2(l2) if l2 else None)
+        self.rows = self.add_weight(shape=(rows, size), initializer=initializer, name=labels)
+
+    def call(self, index: Any) -> Any:
+        """Looks up rows `index`, int [...]."""
+        return keras.ops.take(self.rows, index, axis=0)
+
+
+class IdEmbedding(keras.layers.Layer):
+    """Embeds an id's table row, [...] -> [..., size].
+
     In training, ids are replaced by an OOV bucket with probability `id_dropout`: that trains
     the rows which unknown ids will use.
     """
 
     def __init__(
-        self, shape: EntityShape, size: int, l2: float, id_dropout: float, scale: float = 0.05
+        self,
+        shape: EntityShape,
+        size: int,
+        l2: float,
+        id_dropout: float,
+        scale: float = 0.05,
+        columns: str = "",
     ) -> None:
         super().__init__()
         self.vocabulary = shape.vocabulary
         self.oov_buckets = shape.ids - shape.vocabulary
         self.id_dropout = id_dropout
         self.seeds = keras.random.SeedGenerator()
-        self.table = keras.layers.Embedding(
-            shape.ids,
-            size,
-            embeddings_initializer=keras.initializers.RandomNormal(stddev=scale),
-            activity_regularizer=keras.regularizers.L2(l2) if l2 else None,
-        )
+        initializer = keras.initializers.RandomNormal(stddev=scale)
+        self.table = Table(shape.ids, size, f"{shape.side}{columns}", initializer, l2)
 
     def call(self, index: Any, training: bool = False) -> Any:
         """Looks up rows `index`, int64 [...]."""
@@ -52,7 +79,7 @@ class FeatureEncoder(keras.layers.Layer):
     def __init__(self, shape: EntityShape, size: int) -> None:
         super().__init__()
         self.tables = {
-            name: keras.layers.Embedding(values, size)
+            name: Table(len(values), size, f"{shape.side}.{name}")
             for name, values in sorted(shape.categories.items())
         }
         self.width = shape.numeric + size * len(self.tables)

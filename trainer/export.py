@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from tfx_recommender.trainer import input_data
+from tfx_recommender.trainer import input_data, warm_start
 from tfx_recommender.trainer.input_data import Ratings
 from tfx_recommender.trainer.problem import Catalogue, Entities, EntityShape, Interactions
 from tfx_recommender.trainer.recommender import Recommender
@@ -141,6 +141,7 @@ class _ServedModel(tf.Module):
     ) -> None:
         super().__init__()
         self.model = model
+        self.keepsake = warm_start.Keepsake(model, catalogue)
         self.columns = columns
         self.users = _Side(catalogue.users, catalogue.user_shape)
         self.items = _Side(catalogue.items, catalogue.item_shape)

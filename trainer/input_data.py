@@ -172,11 +172,12 @@ def _shape(
 ) -> EntityShape:
     vocabulary = transform.vocabulary_size_by_name(id_name)
     return EntityShape(
+        side=side,
         ids=vocabulary + oov_buckets,
         vocabulary=vocabulary,
         numeric=len(columns.of(side, "numeric")),
         categories={
-            feature.name: transform.vocabulary_size_by_name(feature.name) + 1
+            feature.name: (*transform.vocabulary_by_name(feature.name), b"\0")
             for feature in columns.of(side, "category", "categories")
         },
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -15,16 +15,18 @@ class EntityShape:
     """What a model must know of one side to create its weights.
 
     Attributes:
+      side: which.
       ids: rows of the embedding table: vocabulary plus OOV buckets.
       vocabulary: known ids; rows from here on are OOV buckets.
       numeric: number of numeric features.
-      categories: feature name -> number of distinct values, OOV included.
+      categories: feature name -> its distinct values as bytes, the last one for OOV.
     """
 
+    side: Literal["user", "item"]
     ids: int
     vocabulary: int
     numeric: int
-    categories: Mapping[str, int]
+    categories: Mapping[str, tuple[bytes, ...]]
 
 
 @dataclasses.dataclass(frozen=True)

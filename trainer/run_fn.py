@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import keras
@@ -19,6 +20,7 @@ from tfx_recommender.trainer import (
     multilayer_perceptron,
     training,
     two_tower,
+    warm_start,
     wide_deep,
 )
 from tfx_recommender.trainer.problem import Problem
@@ -68,6 +70,8 @@ def run_fn(fn_args: Any) -> None:
     )
     history = hyperparameters.history(rating, preference)
     problem = Problem(catalogue, train, validation, history, seed)
+    # TFX gives a base model where the DAG names one.
+    start = warm_start.Start(fn_args.base_model, catalogue) if fn_args.base_model else None
     with tf.summary.create_file_writer(fn_args.model_run_dir).as_default():
         model = fit(
             config["architecture"],
@@ -77,6 +81,7 @@ def run_fn(fn_args: Any) -> None:
             (columns.rating_min, columns.rating_max),
             seed,
             config["ensemble"],
+            start,
         )
     known = input_data.concatenate(train_rows, validation_rows, input_data.read(test_files))
     export.export(
@@ -99,6 +104,7 @@ def fit(
     rating_range: tuple[float, float],
     seed: int,
     members: int = 1,
+    start: warm_start.Start | None = None,
 ) -> Recommender:
     """Builds and fits both heads of an architecture.
 
@@ -110,12 +116,16 @@ def fit(
       rating_range: smallest and largest rating of the scale.
       seed: of everything random.
       members: how many models, each from a seed of its own, are averaged.
+      start: the model to begin from; all members begin from it.
     """
     ratings, preferences = [], []
     for member in range(members):
+        begin = start.of(member) if start else None
         with tf.name_scope(f"member_{member}"):  # of TensorBoard's scalars
-            ratings.append(fit_rating(architecture, rating, problem, seed + member))
-            preferences.append(fit_preference(architecture, preference, problem, seed + member))
+            ratings.append(fit_rating(architecture, rating, problem, seed + member, begin))
+            preferences.append(
+                fit_preference(architecture, preference, problem, seed + member, begin)
+            )
     return Recommender(
         ensemble.of(ratings),
         ensemble.of(preferences),
@@ -125,19 +135,25 @@ def fit(
     )
 
 
-def fit_rating(architecture: str, config: Any, problem: Problem, seed: int) -> losses.Head:
+def fit_rating(
+    architecture: str, config: Any, problem: Problem, seed: int, start: Any = None
+) -> losses.Head:
     """A fitted rating head, in units of the ratings' standard deviation (see `fit`)."""
     keras.utils.set_random_seed(seed)
     head = ARCHITECTURES[architecture].rating_head(config, problem, seed)
     if hasattr(config, "training"):
         loss = losses.SquaredError(head, problem.rating_mean, problem.rating_scale)
-        training.fit(loss, problem, config.training, seed)
+        begin = start and functools.partial(start, "rating")
+        training.fit(loss, problem, config.training, seed, begin)
     return head
 
 
-def fit_preference(architecture: str, config: Any, problem: Problem, seed: int) -> losses.Head:
+def fit_preference(
+    architecture: str, config: Any, problem: Problem, seed: int, start: Any = None
+) -> losses.Head:
     """A fitted preference head (see `fit`)."""
     keras.utils.set_random_seed(seed)
     head = ARCHITECTURES[architecture].preference_head(config, problem, seed)
-    training.fit(losses.ranking(head, config.training), problem, config.training, seed)
+    begin = start and functools.partial(start, "preference")
+    training.fit(losses.ranking(head, config.training), problem, config.training, seed, begin)
     return head

@@ -133,7 +133,13 @@ class Batches:
         return tf.reshape(found, tf.shape(keys)) == keys
 
 
-def fit(loss: Loss, problem: Problem, config: Training, seed: int) -> list[tuple[float, float]]:
+def fit(
+    loss: Loss,
+    problem: Problem,
+    config: Training,
+    seed: int,
+    start: Callable[[list[Any]], Any] | None = None,
+) -> list[tuple[float, float]]:
     """Trains the weights below a loss until validation improves no more; leaves the best.
 
     Both losses of each epoch go to TensorFlow's default summary writer, if there is one.
@@ -144,6 +150,7 @@ def fit(loss: Loss, problem: Problem, config: Training, seed: int) -> list[tuple
       problem: what to fit. Without validation rows all epochs are run.
       config: how to train.
       seed: of the order of rows and of the negatives.
+      start: sets the weights, which it is given, to what training starts from.
 
     Returns:
       Training and validation loss of each epoch; NaN for the latter without validation rows.
@@ -154,6 +161,8 @@ def fit(loss: Loss, problem: Problem, config: Training, seed: int) -> list[tuple
     variables = loss.trainable_variables
     if not variables:
         return []
+    if start is not None:
+        start(variables)
     optimizer = keras.optimizers.Adam(
         keras.optimizers.schedules.CosineDecay(config.learning_rate, batches.steps * config.epochs)
     )

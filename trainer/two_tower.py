@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from tfx_recommender.trainer import factors
-from tfx_recommender.trainer.embeddings import FeatureEncoder, IdEmbedding
+from tfx_recommender.trainer.embeddings import FeatureEncoder, IdEmbedding, Table
 from tfx_recommender.trainer.hyperparameters import Towers, TowersRanking, TowersRating
 from tfx_recommender.trainer.problem import Problem
 
@@ -60,9 +60,8 @@ class Head(keras.layers.Layer):
         self.index = keras.ops.convert_to_tensor(problem.catalogue.items.index, "int32")
         self.history = IdEmbedding(items, size, config.l2, 0.0)
         self.item_embedding = IdEmbedding(items, size, config.l2, drop)
-        self.item_bias = keras.layers.Embedding(
-            items.ids, 1, keras.initializers.Constant(item_bias[:, None])
-        )
+        initial = keras.initializers.Constant(item_bias[:, None])
+        self.item_bias = Table(items.ids, 1, "item", initial)
         self.user_embedding = IdEmbedding(users, 1 + size, config.l2, drop) if with_user else None
         self.user_features = FeatureEncoder(users, config.feature_embedding_size)
         self.item_features = FeatureEncoder(items, config.feature_embedding_size)

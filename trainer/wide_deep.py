@@ -50,35 +50,36 @@ class Head(keras.layers.Layer):
     ) -> None:
         super().__init__()
         self.deep = multilayer_perceptron.Head(config, users, items, output_initializer)
-        self.sizes = [sum(side.categories.values()) for side in (users, items)]
-        self.user_categories, self.item_categories = users.categories, items.categories
+        of_user, of_item = (
+            {name: len(values) for name, values in sorted(side.categories.items())}
+            for side in (users, items)
+        )
+        self.of_user, self.of_item = of_user, of_item
+        sizes = sum(of_user.values()), sum(of_item.values())
         l2, drop = config.wide_l2, config.id_dropout
-        of_user, of_item = self.sizes
-        self.user_weights = IdEmbedding(users, 1 + of_item, l2, drop, scale=0.0)
-        self.item_weights = IdEmbedding(items, 1 + of_user, l2, drop, scale=0.0)
-        self.crosses = keras.layers.Dense(of_item, use_bias=False, kernel_initializer="zeros")
-        self.width = 2 + of_user + of_item
+        self.user_bias = IdEmbedding(users, 1, l2, drop, scale=0.0)
+        self.item_bias = IdEmbedding(items, 1, l2, drop, scale=0.0)
+        self.user_crosses = IdEmbedding(users, sizes[1], l2, drop, 0.0, columns=">item.")
+        self.item_crosses = IdEmbedding(items, sizes[0], l2, drop, 0.0, columns=">user.")
+        self.crosses = self.add_weight(shape=sizes, initializer="zeros", name="user.>item.")
+        self.width = 2 + sum(sizes)
 
     def user(self, users: dict[str, Any], training: bool = False) -> Any:
         """Vectors of users: [B] rows -> [B, D], wide, then deep."""
-        categories = _multi_hot(users, self.user_categories)
-        weights = self.user_weights(users["index"], training=training)
-        own = weights[..., 1:]
-        if all(self.sizes):
-            own = own + self.crosses(categories)
-        one = keras.ops.ones_like(weights[..., :1])
-        deep = self.deep.user(users, training)
-        return keras.ops.concatenate([weights[..., :1], one, own, categories, deep], axis=-1)
+        index, categories = users["index"], _multi_hot(users, self.of_user)
+        bias = self.user_bias(index, training=training)
+        own = self.user_crosses(index, training=training)
+        own = own + keras.ops.matmul(categories, self.crosses)
+        one, deep = keras.ops.ones_like(bias), self.deep.user(users, training)
+        return keras.ops.concatenate([bias, one, own, categories, deep], axis=-1)
 
     def item(self, items: dict[str, Any], training: bool = False) -> Any:
         """Vectors of items: [...] rows -> [..., D], wide, then deep."""
-        categories = _multi_hot(items, self.item_categories)
-        weights = self.item_weights(items["index"], training=training)
-        one = keras.ops.ones_like(weights[..., :1])
-        deep = self.deep.item(items, training)
-        return keras.ops.concatenate(
-            [one, weights[..., :1], categories, weights[..., 1:], deep], axis=-1
-        )
+        index, categories = items["index"], _multi_hot(items, self.of_item)
+        bias = self.item_bias(index, training=training)
+        own = self.item_crosses(index, training=training)
+        one, deep = keras.ops.ones_like(bias), self.deep.item(items, training)
+        return keras.ops.concatenate([one, bias, categories, own, deep], axis=-1)
 
     def interact(self, user: Any, item: Any, training: bool = False) -> Any:
         """Scores: user [B, D] and item [B or 1, K, D] -> [B, K]."""
@@ -87,12 +88,12 @@ class Head(keras.layers.Layer):
         return wide + self.deep.interact(user[:, width:], item[..., width:], training)
 
 
-def _multi_hot(entities: dict[str, Any], sizes: Any) -> Any:
+def _multi_hot(entities: dict[str, Any], sizes: dict[str, int]) -> Any:
     """Categories as indicators, [..., number of values of all]; a padding of -1 is nothing."""
     index = entities["index"]
     parts = [
         keras.ops.sum(keras.ops.one_hot(entities["categories"][name], size), axis=-2)
-        for name, size in sorted(sizes.items())
+        for name, size in sizes.items()
     ]
     nothing = keras.ops.zeros((*keras.ops.shape(index), 0), "float32")
     return keras.ops.concatenate([nothing, *parts], axis=-1)

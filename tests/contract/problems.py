@@ -52,8 +52,8 @@ def catalogue() -> Catalogue:
     return Catalogue(
         users,
         items,
-        EntityShape(USERS + 1, USERS, 1, {"gender": 3}),
-        EntityShape(ITEMS + 1, ITEMS, 0, {"genres": 5}),
+        EntityShape("user", USERS + 1, USERS, 1, {"gender": (b"F", b"M", b"\0")}),
+        EntityShape("item", ITEMS + 1, ITEMS, 0, {"genres": (b"a", b"b", b"c", b"d", b"\0")}),
     )
 
 
@@ -66,6 +66,15 @@ def interactions(count: int = 200) -> Interactions:
     taste, trait = rng.normal(size=(USERS, 2)), rng.normal(size=(ITEMS, 2))
     rating = 3 + np.sum(taste[user] * trait[item], axis=1) / 2 + rng.normal(size=ITEMS)[item] / 2
     return Interactions(user, item, np.clip(rating, 1, 5).astype(np.float32))
+
+
+def two_tastes() -> Interactions:
+    """Even users rate items of the first half, odd ones of the second, seven of ten each."""
+    rng, half = np.random.default_rng(0), ITEMS // 2
+    user = np.repeat(np.arange(USERS), 7)
+    item = np.concatenate([rng.permutation(half)[:7] + half * (u % 2) for u in range(USERS)])
+    rating = 3 + rng.normal(size=USERS)[user] + rng.normal(size=ITEMS)[item] / 2
+    return Interactions(user, item, np.clip(rating, 1, 5).astype(np.float32), np.arange(len(user)))
 
 
 def ratings(user_ids: np.ndarray, item_ids: np.ndarray) -> Ratings:

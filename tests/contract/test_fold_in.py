@@ -18,16 +18,7 @@ from tfx_recommender.trainer.recommender import Recommender
 def test_a_stranger_who_names_liked_items_is_shown_what_goes_with_them(
     architecture: str, tmp_path: Path
 ) -> None:
-    rng = np.random.default_rng(0)
-    user = np.repeat(np.arange(problems.USERS), 6)
-    half = problems.ITEMS // 2
-    picks = [rng.permutation(half)[:6] + half * (u % 2) for u in range(problems.USERS)]
-    rows = Interactions(
-        user,
-        np.concatenate(picks),
-        rng.integers(1, 6, len(user)).astype(np.float32),
-        np.arange(len(user)),
-    )
+    rows, half = problems.two_tastes(), problems.ITEMS // 2
     few = Interactions(*(column[::7] for column in (rows.user, rows.item, rows.rating)))
     to_fit = Problem(problems.catalogue(), rows, few, history=8, seed=0)
     settings = hyperparameters.ARCHITECTURES[architecture].preference
