@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import types
@@ -20,7 +21,8 @@ SET = click.option(
     "overrides",
     metavar="KEY.PATH=VALUE",
     multiple=True,
-    help="Replaces one setting of the config; may be given several times.",
+    help="Replaces one setting of the config; @FILE: every one in that file. May be given"
+    " several times.",
 )
 _VERBOSE = click.option(
     "-v", "--verbose", is_flag=True, help="Shows the chatter of TFX and TensorFlow."
@@ -83,15 +85,62 @@ def rollback(config_path: str, overrides: tuple[str, ...], to: int | None) -> No
 @SET
 @_VERBOSE
 @click.option("--user", "users", multiple=True, required=True, help="A user id.")
+@click.option(
+    "--liked", multiple=True, help="An item they like, as of now; tells of unknown users too."
+)
 @click.option("-k", default=10, show_default=True, type=click.IntRange(1), help="How many items.")
 def recommend(
-    config_path: str, overrides: tuple[str, ...], verbose: bool, users: tuple[str, ...], k: int
+    config_path: str,
+    overrides: tuple[str, ...],
+    verbose: bool,
+    users: tuple[str, ...],
+    liked: tuple[str, ...],
+    k: int,
 ) -> None:
     """Asks the served model what these users may like and have not rated."""
     config = load(config_path, overrides)
     from tfx_recommender.pipeline import commands
 
-    commands.recommend(config, users, k, verbose)
+    commands.recommend(config, users, liked, k, verbose)
+
+
+@cli.command()
+@CONFIG
+@SET
+@_VERBOSE
+@click.option(
+    "--trials", default=20, show_default=True, type=click.IntRange(1), help="Per searched head."
+)
+@click.option(
+    "--search-space",
+    "space_path",
+    metavar="FILE",
+    type=click.Path(),
+    help="What may be tried; by default what pipeline/configs/search-space.yaml says.",
+)
+@click.option(
+    "-o", "--out", type=click.Path(), help="The overlay; by default CONFIG with .tuned.yaml."
+)
+def tune(
+    config_path: str,
+    overrides: tuple[str, ...],
+    verbose: bool,
+    trials: int,
+    space_path: str | None,
+    out: str | None,
+) -> None:
+    """Searches hyperparameters on the validation split; the best go to an overlay.
+
+    Use them by: run CONFIG --set @OVERLAY
+    """
+    settings = load(config_path, overrides)
+    from tfx_recommender.pipeline import config
+
+    space = config.load_search_space(space_path or config.SEARCH_SPACE)
+    from tfx_recommender.pipeline import commands
+
+    out = out or f"{os.path.splitext(config_path)[0]}.tuned.yaml"
+    commands.tune(settings, space, trials, out, verbose)
 
 
 @cli.command()

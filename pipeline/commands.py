@@ -10,10 +10,11 @@ from typing import Any
 from rich.console import Console
 
 from tfx_recommender.components import served_models
-from tfx_recommender.components.errors import BadDataError, UserError
+from tfx_recommender.components.errors import BadDataError, ConfigError, UserError
 from tfx_recommender.pipeline import pipeline_root, world
 from tfx_recommender.pipeline.config import Config
 from tfx_recommender.pipeline.screen import Progress, chatter_to
+from tfx_recommender.trainer.search_space import SearchSpace
 
 
 def run(config: Config, verbose: bool, rebase_baseline: bool) -> None:
@@ -55,6 +56,35 @@ def _run_locked(config: Config, progress: Progress, rebase_baseline: bool) -> di
     return summary
 
 
+def tune(config: Config, space: SearchSpace, trials: int, out: str, verbose: bool) -> None:
+    """Searches hyperparameters and writes the best as an overlay of the config."""
+    heads = config.tuned_heads(space)
+    if not heads:
+        raise ConfigError(
+            f"models: the search space knows {', '.join(space.root)}, none of which is configured"
+        )
+    pipeline_root.require_writable("--out", os.path.dirname(out) or ".")
+    with (
+        pipeline_root.exclusive(config.root),
+        chatter_to(_log(config.root, verbose)) as console,
+    ):
+        progress = Progress(console)
+        with progress.step("starting TensorFlow and TFX"):
+            from tfx_recommender.pipeline import dag, local_runner, tuning
+
+        record = local_runner.Run(local_runner.new_run_id())
+        store = local_runner.Store(pipeline_root.store_path(config.root))
+        store.fail_unfinished()
+        found = world.observe(config.data, config.serving_directory, None, False)
+        artifacts = pipeline_root.artifact_root(config.root)
+        pipeline = dag.create_tuning(config, space, trials, found, artifacts)
+        local_runner.run(pipeline, store, progress, record)
+        searches = tuning.searches(heads, record, store)
+    tuning.show(searches, Console(width=None if sys.stdout.isatty() else 120))
+    tuning.write(out, searches)
+    Console(soft_wrap=True).print(f"use them by: --set @{out}", highlight=False, markup=False)
+
+
 def validate(config: Config, verbose: bool) -> None:
     """Checks the config and the data as a run would, in a folder of its own; trains nothing."""
     with tempfile.TemporaryDirectory() as root, chatter_to(_log(root, verbose)) as console:
@@ -92,7 +122,9 @@ def rollback(config: Config, to: int | None) -> None:
     )
 
 
-def recommend(config: Config, users: tuple[str, ...], k: int, verbose: bool) -> None:
+def recommend(
+    config: Config, users: tuple[str, ...], liked: tuple[str, ...], k: int, verbose: bool
+) -> None:
     """Asks the served model and prints its answer."""
     served = served_models.served(config.serving_directory)
     if served is None:
@@ -108,7 +140,7 @@ def recommend(config: Config, users: tuple[str, ...], k: int, verbose: bool) -> 
         answer = model.signatures["recommend"](
             user_id=tf.constant(users),
             k=tf.constant(k),
-            liked_item_ids=tf.zeros([len(users), 0], tf.string),
+            liked_item_ids=tf.tile(tf.constant([liked], tf.string), [len(users), 1]),
         )
         titles = ratings_table.entity_titles(config.data.items) if config.data.items else {}
     out = Console(soft_wrap=True)

@@ -7,6 +7,7 @@ answered at once.
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -30,6 +31,10 @@ from tfx_recommender.trainer.hyperparameters import (
     WideAndDeepRanking,
     WideAndDeepRating,
 )
+from tfx_recommender.trainer.search_space import SearchSpace
+
+SEARCH_SPACE = os.path.join(os.path.dirname(__file__), "configs", "search-space.yaml")
+"""What `tune` tries unless told otherwise."""
 
 _KEY_PREFIX = re.compile(r"([a-z_]+(?:\.[a-z_]+)*): ")
 
@@ -212,6 +217,13 @@ class Config(_Frozen):
         """Where versions are pushed to."""
         return os.path.join(self.serving_root, self.name)
 
+    def tuned_heads(self, space: SearchSpace) -> list[tuple[str, str]]:
+        """(architecture, head) of whatever is both configured and in the search space."""
+        chosen = self.models.chosen()
+        return [
+            (name, head) for name, heads in space.root.items() if name in chosen for head in heads
+        ]
+
     @property
     def relevance_threshold(self) -> float:
         """The smallest relevant rating; without a threshold the smallest of the scale."""
@@ -228,11 +240,38 @@ def load(path: str, overrides: Iterable[str] = ()) -> Config:
 
     Args:
       path: the YAML file.
-      overrides: `key.path=value`, the value as YAML; each replaces what the file says.
+      overrides: `key.path=value`, the value as YAML; each replaces what the file says. `@FILE`
+        stands for every setting in that file.
 
     Raises:
       ConfigError: names file and line (or the override), the key and what is wrong.
     """
+    root, values = _read(path)
+    given = tuple(_expanded(overrides))
+    for override in given:
+        _set(values, *_parse_override(override))
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, path, root, given)) from None
+    return _with_absolute_paths(config)
+
+
+def load_search_space(path: str) -> SearchSpace:
+    """Reads and checks the file that says what `tune` may try (see `search_space`).
+
+    Raises:
+      ConfigError: names file and line, the key and what is wrong.
+    """
+    root, values = _read(path)
+    try:
+        return SearchSpace.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, path, root, ())) from None
+
+
+def _read(path: str) -> tuple[yaml.Node, dict[str, Any]]:
+    """A YAML file of settings: its nodes, which know their lines, and its values."""
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read()
@@ -252,14 +291,24 @@ def load(path: str, overrides: Iterable[str] = ()) -> Config:
         raise ConfigError(f"{path}: holds no settings; see pipeline/configs/ for examples")
     for node, repeated in _repeated_keys(root):
         raise ConfigError(f"{path}:{node.start_mark.line + 1}: {repeated} stands there twice")
-    given = tuple(overrides)
-    for override in given:
-        _set(values, *_parse_override(override))
-    try:
-        config = Config.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(_explain(error, path, root, given)) from None
-    return _with_absolute_paths(config)
+    return root, values
+
+
+def _expanded(overrides: Iterable[str]) -> Iterator[str]:
+    for override in overrides:
+        if override.startswith("@"):
+            _, values = _read(override[1:])
+            yield from _leaves(values, "")
+        else:
+            yield override
+
+
+def _leaves(values: dict[str, Any], prefix: str) -> Iterator[str]:
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}={json.dumps(value)}"
 
 
 def _parse_override(override: str) -> tuple[tuple[str, ...], Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tfx.components import ExampleValidator, StatisticsGen, Trainer, Transform
+from tfx.components import ExampleValidator, StatisticsGen, Trainer, Transform, Tuner
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import trainer_pb2, transform_pb2
@@ -19,6 +19,7 @@ from tfx_recommender.components.served_baseline import ServedBaseline
 from tfx_recommender.pipeline import quality_gate
 from tfx_recommender.pipeline.config import Config, node_id
 from tfx_recommender.pipeline.world import World
+from tfx_recommender.trainer.search_space import SearchSpace
 from tfx_recommender.transform.features import TEST, TRAIN, VALIDATION
 
 BEAM_ARGUMENTS = [
@@ -32,7 +33,7 @@ BEAM_ARGUMENTS = [
 def create_pipeline(
     config: Config, world: World | None = None, pipeline_root: str | None = None
 ) -> Pipeline:
-    """Builds the pipeline.
+    """Builds the pipeline that trains, compares and pushes.
 
     Args:
       config: what to build.
@@ -42,18 +43,9 @@ def create_pipeline(
     world = world or World()
     split = config.split.model_dump_json()
     low, high = config.data.ratings.rating_range
-
-    examples = RatingsExampleGen(
-        data=config.data.model_dump_json(),
-        split=split,
-        relevance_threshold=config.relevance_threshold,
-        fingerprint=world.data_fingerprint,
-    )
-    rows = examples.outputs["examples"]
-    schema = examples.outputs["schema_artifact"]
-    statistics = StatisticsGen(examples=rows, schema=schema)
-    anomalies = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schema)
-    data_gate = DataGate(anomalies=anomalies.outputs["anomalies"])
+    nodes = _prepare(config, world)
+    examples, _, _, data_gate, transform = nodes
+    rows, schema = examples.outputs["examples"], examples.outputs["schema_artifact"]
 
     baseline = ServedBaseline(
         examples=rows,
@@ -62,23 +54,9 @@ def create_pipeline(
         rating_min=low,
         rating_max=high,
     )
-    transform = Transform(
-        examples=rows,
-        schema=schema,
-        preprocessing_fn="tfx_recommender.transform.preprocessing.preprocessing_fn",
-        splits_config=transform_pb2.SplitsConfig(analyze=[TRAIN], transform=[]),
-        materialize=False,
-        disable_statistics=True,
-        custom_config={
-            "columns": config.data.columns().to_dict(),
-            "vocabulary": config.vocabulary.model_dump(),
-        },
-    )
-    # Data flow alone would let these start before the gate has passed.
+    # Data flow alone would let it start before the gate has passed.
     baseline.add_upstream_node(data_gate)
-    transform.add_upstream_node(data_gate)
-
-    nodes: list[BaseNode] = [examples, statistics, anomalies, data_gate, baseline, transform]
+    nodes.append(baseline)
     candidates: dict[str, Any] = {}
     for name in config.models.chosen():
         trainer = Trainer(
@@ -120,10 +98,83 @@ def create_pipeline(
         record=json.dumps({"split": json.loads(split)}),
         withdrawn=json.dumps(sorted(world.withdrawn)),
     )
+    return _pipeline(config, [*nodes, selector, pusher], pipeline_root)
+
+
+def create_tuning(
+    config: Config, space: SearchSpace, trials: int, world: World, pipeline_root: str
+) -> Pipeline:
+    """Builds the pipeline that searches hyperparameters; its first nodes are the other's.
+
+    Args:
+      config: what to build.
+      space: what may be tried.
+      trials: how many per head.
+      world: as in `create_pipeline`.
+      pipeline_root: as there.
+    """
+    nodes = _prepare(config, world)
+    examples, *_, transform = nodes
+    for name, head in config.tuned_heads(space):
+        settings = _trainer_config(config, name)
+        tuner = Tuner(
+            tuner_fn="tfx_recommender.trainer.tuner_fn.tuner_fn",
+            examples=examples.outputs["examples"],
+            transform_graph=transform.outputs["transform_graph"],
+            schema=examples.outputs["schema_artifact"],
+            train_args=trainer_pb2.TrainArgs(splits=[TRAIN]),
+            eval_args=trainer_pb2.EvalArgs(splits=[VALIDATION]),
+            custom_config={
+                "architecture": name,
+                "head": head,
+                "settings": settings[head],
+                "ranges": space.model_dump(mode="json", exclude_unset=True)[name][head],
+                "trials": trials,
+                "k": config.evaluation.k,
+                **{key: settings[key] for key in ("columns", "oov_buckets", "seed")},
+            },
+        )
+        nodes.append(tuner.with_id(f"{node_id('Tuner', name)}-{head}"))
+    return _pipeline(config, nodes, pipeline_root)
+
+
+def _prepare(config: Config, world: World) -> list[Any]:
+    """Ratings to examples, checked, and a transform graph.
+
+    RatingsExampleGen, StatisticsGen, ExampleValidator, DataGate, Transform.
+    """
+    examples = RatingsExampleGen(
+        data=config.data.model_dump_json(),
+        split=config.split.model_dump_json(),
+        relevance_threshold=config.relevance_threshold,
+        fingerprint=world.data_fingerprint,
+    )
+    rows = examples.outputs["examples"]
+    schema = examples.outputs["schema_artifact"]
+    statistics = StatisticsGen(examples=rows, schema=schema)
+    anomalies = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schema)
+    data_gate = DataGate(anomalies=anomalies.outputs["anomalies"])
+    transform = Transform(
+        examples=rows,
+        schema=schema,
+        preprocessing_fn="tfx_recommender.transform.preprocessing.preprocessing_fn",
+        splits_config=transform_pb2.SplitsConfig(analyze=[TRAIN], transform=[]),
+        materialize=False,
+        disable_statistics=True,
+        custom_config={
+            "columns": config.data.columns().to_dict(),
+            "vocabulary": config.vocabulary.model_dump(),
+        },
+    )
+    transform.add_upstream_node(data_gate)  # data flow alone would not wait for it
+    return [examples, statistics, anomalies, data_gate, transform]
+
+
+def _pipeline(config: Config, nodes: list[BaseNode], pipeline_root: str | None) -> Pipeline:
     return Pipeline(
         pipeline_name=config.name,
         pipeline_root=pipeline_root or config.root,
-        components=[*nodes, selector, pusher],
+        components=nodes,
         enable_cache=True,
         beam_pipeline_args=BEAM_ARGUMENTS,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -23,7 +24,7 @@ from tfx_recommender.trainer import (
     warm_start,
     wide_deep,
 )
-from tfx_recommender.trainer.problem import Problem
+from tfx_recommender.trainer.problem import Catalogue, Problem
 from tfx_recommender.trainer.recommender import Recommender
 from tfx_recommender.transform.features import Columns
 
@@ -49,27 +50,12 @@ def run_fn(fn_args: Any) -> None:
     config = fn_args.custom_config
     seed = config["seed"]
     tf.config.experimental.enable_op_determinism()
-
-    columns = Columns.from_dict(config["columns"])
-    transform = tft.TFTransformOutput(fn_args.transform_output)
-    (train_files,), (validation_files, test_files) = fn_args.train_files, fn_args.eval_files
-    train_rows, validation_rows = (
-        input_data.read(files, columns.has_timestamp) for files in (train_files, validation_files)
-    )
-    catalogue = input_data.catalogue_of(
-        train_files, train_rows, columns, transform, config["oov_buckets"]
-    )
-    train, validation = (
-        input_data.interactions(rows, catalogue.users, catalogue.items)
-        for rows in (train_rows, validation_rows)
-    )
+    _, test_files = fn_args.eval_files
+    given = read(fn_args, config)
+    columns, catalogue = given.columns, given.catalogue
     heads = hyperparameters.ARCHITECTURES[config["architecture"]]
-    rating, preference = (
-        heads.rating(**config["rating"]),
-        heads.preference(**config["preference"]),
-    )
-    history = hyperparameters.history(rating, preference)
-    problem = Problem(catalogue, train, validation, history, seed)
+    rating, preference = heads.rating(**config["rating"]), heads.preference(**config["preference"])
+    problem = given.problem(hyperparameters.history(rating, preference), seed)
     # TFX gives a base model where the DAG names one.
     start = warm_start.Start(fn_args.base_model, catalogue) if fn_args.base_model else None
     with tf.summary.create_file_writer(fn_args.model_run_dir).as_default():
@@ -83,17 +69,65 @@ def run_fn(fn_args: Any) -> None:
             config["ensemble"],
             start,
         )
-    known = input_data.concatenate(train_rows, validation_rows, input_data.read(test_files))
+    known = input_data.concatenate(
+        given.train_rows, given.validation_rows, input_data.read(test_files)
+    )
     export.export(
         fn_args.serving_model_dir,
         model,
         problem.catalogue,
         columns,
-        transform,
-        train,
+        given.transform,
+        problem.train,
         known,
         card={"architecture": config["architecture"], **config["card"]},
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Input:
+    """What a node has read.
+
+    Attributes:
+      columns: the column contract.
+      transform: the transform graph.
+      catalogue: users and items of the train split.
+      train_rows: the train split.
+      validation_rows: the validation split.
+    """
+
+    columns: Columns
+    transform: tft.TFTransformOutput
+    catalogue: Catalogue
+    train_rows: input_data.Ratings
+    validation_rows: input_data.Ratings
+
+    def problem(self, history: int, seed: int) -> Problem:
+        """What to fit, for heads that see so many of a user's ratings before."""
+        train, validation = (
+            input_data.interactions(rows, self.catalogue.users, self.catalogue.items)
+            for rows in (self.train_rows, self.validation_rows)
+        )
+        return Problem(self.catalogue, train, validation, history, seed)
+
+
+def read(fn_args: Any, config: dict[str, Any]) -> Input:
+    """Reads the splits to learn from and to stop by, and the transform graph.
+
+    Args:
+      fn_args: TFX's `FnArgs`; the first of `eval_files` is the validation split.
+      config: `columns` and `oov_buckets`.
+    """
+    columns = Columns.from_dict(config["columns"])
+    transform = tft.TFTransformOutput(fn_args.transform_graph_path)
+    (train_files,), validation_files = fn_args.train_files, fn_args.eval_files[0]
+    train_rows, validation_rows = (
+        input_data.read(files, columns.has_timestamp) for files in (train_files, validation_files)
+    )
+    catalogue = input_data.catalogue_of(
+        train_files, train_rows, columns, transform, config["oov_buckets"]
+    )
+    return Input(columns, transform, catalogue, train_rows, validation_rows)
 
 
 def fit(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from tests.conftest import SMALL_CONFIG, write_config
 from tfx_recommender.pipeline import config, dag
+from tfx_recommender.pipeline.world import World
 
 
 @pytest.fixture(scope="module")
@@ -37,3 +39,22 @@ def test_each_architecture_is_a_trainer_and_an_evaluator(three_models: config.Co
     nodes = set(upstream(dag.create_pipeline(three_models)))
     for name in SMALL_CONFIG["models"] | {"mlp": {}, "hybrid": {}}:
         assert {f"Trainer-{name}", f"Evaluator-{name}"} <= nodes
+
+
+def test_tuning_learns_from_train_is_judged_on_validation_and_never_sees_test(
+    three_models: config.Config,
+) -> None:
+    space = config.load_search_space(config.SEARCH_SPACE)
+    pipeline = dag.create_tuning(three_models, space, 3, World(), "root")
+    edges = upstream(pipeline)
+    tuners = [node for node in pipeline.components if node.id.startswith("Tuner-")]
+    assert {node.id for node in tuners} == {
+        "Tuner-mf-rating", "Tuner-mf-preference", "Tuner-mlp-rating", "Tuner-mlp-preference",
+        "Tuner-hybrid-preference",
+    }  # fmt: skip
+    for node in tuners:
+        assert edges[node.id] == {"RatingsExampleGen", "Transform"}
+        splits = [
+            json.loads(node.exec_properties[f"{part}_args"])["splits"] for part in ("train", "eval")
+        ]
+        assert splits == [["train"], ["validation"]]

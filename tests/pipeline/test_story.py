@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from tests.conftest import (
     ITEMS,
@@ -58,6 +59,15 @@ class Life:
         commands.run(config.load(self.path, overrides), verbose=False, rebase_baseline=rebase)
         return self.summary()
 
+    def tune(self) -> dict[str, Any]:
+        """The overlay that a short search writes."""
+        space = self.folder / "space.yaml"
+        space.write_text("mf: {preference: {l2: {log: [0.0001, 0.1]}}}")
+        out = self.folder / "tuned.yaml"
+        loaded = config.load(self.path)
+        commands.tune(loaded, config.load_search_space(str(space)), 2, str(out), verbose=False)
+        return yaml.safe_load(out.read_text())
+
     def summary(self) -> dict[str, Any]:
         return json.loads((self.folder / "root" / "summary.json").read_text())
 
@@ -89,6 +99,8 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     told["second"] = life.run()
     told["third"] = life.run()
     told["untouched"] = tree(life.serving) == before
+    told["tuned"] = life.tune()
+    told["untouched"] &= tree(life.serving) == before
 
     shutil.rmtree(life.serving)
     told["wiped"] = life.run()
@@ -149,6 +161,11 @@ def test_the_first_run_pushes_and_its_summary_keeps_the_contract(story: dict[str
     assert set(summary["models"]["mf"]["slices"]) == {"gender=F", "gender=M"}
     assert len(summary["node_seconds"]) == 8 + 2 * len(MODELS)
     assert summary["cached_nodes"] == []
+
+
+def test_a_search_writes_an_overlay_and_pushes_nothing(story: dict[str, Any]) -> None:
+    assert 0.0001 <= story["tuned"]["models"]["mf"]["preference"]["l2"] <= 0.1
+    assert story["untouched"]
 
 
 def test_training_leaves_tensorboard_logs(story: dict[str, Any]) -> None:

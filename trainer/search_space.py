@@ -1,0 +1,78 @@
+"""The file that says what a search for hyperparameters may try. Free of TensorFlow.
+
+    mlp:
+      rating:
+        embedding_size: {choice: [16, 32, 64]}
+        l2: {log: [0.0001, 0.1]}
+        training.learning_rate: {log: [0.001, 0.02]}
+
+An architecture, a head, and for each hyperparameter (dots lead into its parts) either the values
+to choose from (`choice`), or the two ends of a range: of integers (`integer`), of numbers
+(`linear`), or of numbers that are tried evenly by their logarithms (`log`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError, model_validator
+
+from tfx_recommender.trainer.hyperparameters import ARCHITECTURES
+
+
+class Range(BaseModel):
+    """What one hyperparameter may be; exactly one of these."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    choice: Annotated[tuple[Any, ...], Field(min_length=1)] | None = None
+    integer: tuple[int, int] | None = None
+    linear: tuple[float, float] | None = None
+    log: tuple[float, float] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Range:
+        if len(self.model_fields_set) != 1:
+            raise ValueError("give one of choice, integer, linear, log")
+        ends = self.integer or self.linear or self.log
+        if ends and not ends[0] < ends[1]:
+            raise ValueError(f"{ends[0]} is not below {ends[1]}")
+        if self.log and self.log[0] <= 0:
+            raise ValueError("a logarithmic range begins above 0")
+        return self
+
+    def values(self) -> tuple[Any, ...]:
+        """Every choice, or both ends."""
+        return self.choice or self.integer or self.linear or self.log or ()
+
+
+class SearchSpace(RootModel[dict[str, dict[str, dict[str, Range]]]]):
+    """Architecture -> head -> hyperparameter -> what it may be."""
+
+    @model_validator(mode="after")
+    def _check(self) -> SearchSpace:
+        for architecture, heads in self.root.items():
+            if architecture not in ARCHITECTURES:
+                raise ValueError(f"{architecture}: the names are {', '.join(ARCHITECTURES)}")
+            for head, ranges in heads.items():
+                if head not in ("rating", "preference"):
+                    raise ValueError(f"{architecture}.{head}: the heads are rating, preference")
+                settings = getattr(ARCHITECTURES[architecture], head)
+                for name, tried in ranges.items():
+                    for value in tried.values():
+                        try:
+                            settings.model_validate(nested({name: value}))
+                        except ValidationError as error:
+                            reason = error.errors()[0]["msg"].lower()
+                            where = f"{architecture}.{head}.{name}"
+                            raise ValueError(f"{where}: {value!r}: {reason}") from None
+        return self
+
+
+def nested(values: dict[str, Any], base: dict[str, Any] | None = None) -> dict[str, Any]:
+    """`{"a.b": 1}` -> `{"a": {"b": 1}}`, put into a copy of `base`."""
+    result = dict(base or {})
+    for name, value in values.items():
+        key, dot, rest = name.partition(".")
+        result[key] = nested({rest: value}, result.get(key)) if dot else value
+    return result

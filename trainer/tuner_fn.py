@@ -1,0 +1,83 @@
+"""The `tuner_fn` of a Tuner node: tries hyperparameters of one head, judged on validation."""
+
+from __future__ import annotations
+
+import tempfile
+from typing import Any
+
+import keras_tuner
+import tensorflow as tf
+from tfx.components.tuner.component import TunerFnResult
+
+from tfx_recommender.trainer import hyperparameters, run_fn, validation
+from tfx_recommender.trainer.search_space import Range, nested
+
+
+def tuner_fn(fn_args: Any) -> TunerFnResult:
+    """What TFX's Tuner runs.
+
+    Args:
+      fn_args: TFX's `FnArgs`; `train_files` and `eval_files` are the train and the validation
+        split. `custom_config`: `architecture`, `head` (`rating` or `preference`), `settings`
+        (that head's hyperparameters where nothing is tried), `ranges` (see `search_space`),
+        `trials`, `k` (of NDCG@k), `columns`, `oov_buckets` and `seed`.
+    """
+    config = fn_args.custom_config
+    tf.config.experimental.enable_op_determinism()
+    return TunerFnResult(tuner=_Search(fn_args, config), fit_kwargs={})
+
+
+class _Search(keras_tuner.Tuner):
+    """Fits the head once per trial; the lowest RMSE, or the highest NDCG, is best."""
+
+    def __init__(self, fn_args: Any, config: dict[str, Any]) -> None:
+        self.config = config
+        heads = hyperparameters.ARCHITECTURES[config["architecture"]]
+        self.settings = getattr(heads, config["head"])
+        self.given = run_fn.read(fn_args, config)
+        space = keras_tuner.HyperParameters()
+        for name, tried in config["ranges"].items():
+            _declare(space, name, Range.model_validate(tried))
+        objective = (
+            keras_tuner.Objective("rmse", "min")
+            if config["head"] == "rating"
+            else keras_tuner.Objective("ndcg", "max")
+        )
+        oracle = keras_tuner.oracles.BayesianOptimizationOracle(
+            objective=objective,
+            max_trials=config["trials"],
+            hyperparameters=space,
+            tune_new_entries=False,
+            seed=config["seed"],
+        )
+        super().__init__(
+            oracle=oracle,
+            hypermodel=lambda _: None,
+            directory=fn_args.working_dir or tempfile.mkdtemp(),
+            project_name="tuning",
+            overwrite=True,
+        )
+
+    def run_trial(self, trial: Any, **kwargs: Any) -> dict[str, float]:
+        """One trial."""
+        config, seed = self.config, self.config["seed"]
+        values = nested(trial.hyperparameters.values, config["settings"])
+        settings = self.settings.model_validate(values)
+        problem = self.given.problem(hyperparameters.history(settings, settings), seed)
+        if config["head"] == "rating":
+            scale = self.given.columns.rating_min, self.given.columns.rating_max
+            head = run_fn.fit_rating(config["architecture"], settings, problem, seed)
+            return {"rmse": validation.rmse(head, problem, scale)}
+        head = run_fn.fit_preference(config["architecture"], settings, problem, seed)
+        return {"ndcg": validation.ndcg(head, problem, config["k"])}
+
+
+def _declare(space: keras_tuner.HyperParameters, name: str, tried: Range) -> None:
+    if tried.choice is not None:
+        space.Choice(name, list(tried.choice))
+    elif tried.integer is not None:
+        space.Int(name, *tried.integer)
+    elif tried.linear is not None:
+        space.Float(name, *tried.linear)
+    elif tried.log is not None:
+        space.Float(name, *tried.log, sampling="log")
