@@ -35,8 +35,8 @@ def Pusher(  # noqa: N802 - TFX names a component like a class
       blessing: ModelSelector's.
       pushed: custom properties `pushed` (1 or 0), `pushed_version`, `digest`.
       serving_directory: where versions are pushed to.
-      destination_state: of that folder when the run began; a part of the cache key only, so
-        that a wiped or rolled back folder is never taken for one that was pushed to.
+      destination_state: of that place when the run began; a part of the cache key only, so
+        that a wiped or rolled back place is never taken for one that was pushed to.
       record: JSON, what the version's push record says besides version and digest.
       withdrawn: JSON list, digests of models that a rollback took out of service; the new push
         record carries them on.

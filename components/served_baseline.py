@@ -1,7 +1,6 @@
 """ServedBaseline: what every candidate has to beat; there always is one."""
 
 import os
-import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -44,6 +43,7 @@ def ServedBaseline(  # noqa: N802 - TFX names a component like a class
 
     Raises:
       RuntimeError: what is served changed since the run began.
+      UserError: a bucket does not answer, or the version's files are not those that were pushed.
     """
     target = path_utils.serving_model_dir(model.uri)
     if not served_digest:
@@ -54,7 +54,7 @@ def ServedBaseline(  # noqa: N802 - TFX names a component like a class
     served = served_models.served(serving_directory)
     if served is None or served.digest != served_digest:
         raise RuntimeError(f"{serving_directory} changed during the run; run again")
-    shutil.copytree(served.path, target)
+    served_models.fetch(served, target)
     architecture = served.record.get("model", "unknown model")
     model.set_string_custom_property(
         DESCRIPTION_PROPERTY, f"{architecture}, served version {served.version}"

@@ -1,7 +1,7 @@
-"""The serving folder: one sub-folder per version, the largest number is what is served.
+"""The serving place, a folder or a place in a bucket: the largest version is what is served.
 
-A version appears all at once (it is written beside the others under a name that is no number,
-then renamed) and is never changed. Numbers only increase, also when the clock steps back.
+A version appears all at once and is never changed. Numbers only increase, also when the clock
+steps back.
 """
 
 from __future__ import annotations
@@ -11,24 +11,28 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 import time
 import uuid
 from typing import Any
 
-from tfx_recommender.components.errors import ConfigError
+from tfx_recommender.components import serving_bucket
+from tfx_recommender.components.errors import ConfigError, UserError
+from tfx_recommender.components.serving_bucket import ServingBucket
+from tfx_recommender.components.serving_folder import ServingFolder
 
 PUSH_RECORD = os.path.join("assets.extra", "push.json")
-_INCOMING = ".incoming-"
 
 
 @dataclasses.dataclass(frozen=True)
 class ServedModel:
-    """One version in the serving folder.
+    """One version in the serving place.
 
     Attributes:
       version: its number.
-      path: its folder.
-      digest: SHA-256 of the model's own files (the push record is none of them).
+      path: its folder, or its URL in a bucket.
+      digest: SHA-256 of the model's own files (the push record is none of them). In a bucket it
+        is the push record's word, which `fetch` checks.
       record: what was written down when it was pushed.
     """
 
@@ -38,26 +42,60 @@ class ServedModel:
     record: dict[str, Any]
 
 
+def in_bucket(path: str) -> bool:
+    """Whether a serving place, or a version's path, is a URL."""
+    return "://" in path
+
+
+def _place(directory: str) -> ServingFolder | ServingBucket:
+    return ServingBucket(directory) if in_bucket(directory) else ServingFolder(directory)
+
+
 def versions(directory: str) -> list[int]:
-    """The version numbers in a serving folder, ascending; none if it does not exist."""
-    if not os.path.isdir(directory):
-        return []
-    return sorted(int(entry) for entry in os.listdir(directory) if entry.isdecimal())
+    """The version numbers in a serving place, ascending; none if it does not exist.
+
+    Raises (like all that follow, for a bucket):
+      ConfigError: there is no such bucket, or no driver for it.
+      UserError: the bucket does not answer or refuses.
+    """
+    return _place(directory).versions()
 
 
 def served(directory: str, version: int | None = None) -> ServedModel | None:
-    """What is served (or another version of the folder); None if there is nothing."""
-    numbers = versions(directory)
-    if not numbers:
-        return None
-    number = numbers[-1] if version is None else version
-    path = os.path.join(directory, str(number))
+    """What is served (or another version of the place); None if there is nothing."""
+    place = _place(directory)
+    numbers = place.versions()
+    return _model(place, numbers[-1] if version is None else version) if numbers else None
+
+
+def _model(place: ServingFolder | ServingBucket, version: int) -> ServedModel:
+    path = place.path(version)
+    if isinstance(place, ServingBucket):
+        record = json.loads(serving_bucket.read(f"{path}/{PUSH_RECORD}"))
+        return ServedModel(version, path, record["digest"], record)
     try:
         with open(os.path.join(path, PUSH_RECORD), encoding="utf-8") as file:
             record = json.load(file)
     except (OSError, ValueError):
         record = {}  # put there by other hands: served all the same
-    return ServedModel(number, path, digest(path), record)
+    return ServedModel(version, path, digest(path), record)
+
+
+def fetch(model: ServedModel, target: str) -> None:
+    """Copies a version into a new folder.
+
+    Raises:
+      UserError: its files are not those that were pushed.
+    """
+    if in_bucket(model.path):
+        serving_bucket.download(model.path, target)
+    else:
+        shutil.copytree(model.path, target)
+    if digest(target) != model.digest:
+        raise UserError(
+            f"{model.path}: its files are not those that were pushed; restore them, or roll back"
+            " to another version"
+        )
 
 
 def digest(model: str) -> str:
@@ -81,20 +119,16 @@ def push(model: str, directory: str, record: dict[str, Any]) -> ServedModel:
 
     Args:
       model: a SavedModel folder; it is copied.
-      directory: the serving folder; created if need be.
+      directory: the serving place; created if need be (a bucket itself is not).
       record: written into the version as `assets.extra/push.json`, with version, digest, time.
 
     Returns:
       The new version.
     """
-    os.makedirs(directory, exist_ok=True)
-    for entry in os.listdir(directory):
-        if entry.startswith(_INCOMING):  # of a push that was killed
-            shutil.rmtree(os.path.join(directory, entry))
-    incoming = os.path.join(directory, _INCOMING + uuid.uuid4().hex)
-    try:
+    place = _place(directory)
+    with place.incoming() as incoming:
         shutil.copytree(model, incoming)
-        numbers = versions(directory)
+        numbers = place.versions()
         version = max(int(time.time()), numbers[-1] + 1 if numbers else 0)
         complete = record | {
             "version": version,
@@ -105,14 +139,8 @@ def push(model: str, directory: str, record: dict[str, Any]) -> ServedModel:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "w", encoding="utf-8") as file:
             json.dump(complete, file, indent=2, sort_keys=True)
-        _flush(incoming)
-        target = os.path.join(directory, str(version))
-        os.rename(incoming, target)
-    except BaseException:
-        shutil.rmtree(incoming, ignore_errors=True)
-        raise
-    _flush_folder(directory)
-    return ServedModel(version, target, complete["digest"], complete)
+        place.publish(incoming, version)
+    return ServedModel(version, place.path(version), complete["digest"], complete)
 
 
 def rollback(directory: str, to: int | None = None) -> ServedModel:
@@ -122,13 +150,14 @@ def rollback(directory: str, to: int | None = None) -> ServedModel:
     no later run pushes the same bytes again.
 
     Args:
-      directory: the serving folder.
+      directory: the serving place.
       to: the version to go back to; None: the one before the served one.
 
     Raises:
       ConfigError: there is no such version.
     """
-    numbers = versions(directory)
+    place = _place(directory)
+    numbers = place.versions()
     if to is None:
         if len(numbers) < 2:
             raise ConfigError(f"{directory}: has no version before the served one to go back to")
@@ -138,41 +167,33 @@ def rollback(directory: str, to: int | None = None) -> ServedModel:
         raise ConfigError(f"--to {to}: no such version in {directory}; there are: {listed}")
     if to == numbers[-1]:
         raise ConfigError(f"--to {to}: is what is served already")
-    earlier = served(directory, to)
-    current = served(directory)
-    assert earlier is not None and current is not None
-    withdrawn = set(current.record.get("withdrawn", []))
-    withdrawn |= {
-        model.digest
-        for number in numbers
-        if number > to and (model := served(directory, number)) is not None
-    }
+    earlier, *later = [_model(place, number) for number in numbers if number >= to]
+    withdrawn = {model.digest for model in later} | set(later[-1].record.get("withdrawn", []))
     record = earlier.record | {
         "rollback_to": to,
         "withdrawn": sorted(withdrawn - {earlier.digest}),
     }
-    return push(earlier.path, directory, record)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = os.path.join(folder, "model")
+        fetch(earlier, copy)
+        return push(copy, directory, record)
 
 
 def state(directory: str) -> str:
-    """A text that changes whenever the folder does; no state of a missing folder recurs."""
-    numbers = versions(directory)
+    """A text that changes whenever the place does; no state of an empty place recurs."""
+    return _place(directory).state() or f"empty {uuid.uuid4().hex}"
+
+
+def storage_uri(directory: str) -> str:
+    """What KServe's `storageUri` says to serve the served version of a bucket.
+
+    Raises:
+      ConfigError: the serving place is a folder, or nothing is served.
+    """
+    place = _place(directory)
+    if not isinstance(place, ServingBucket):
+        raise ConfigError(f"{directory}: is a folder; servers find its largest version themselves")
+    numbers = place.versions()
     if not numbers:
-        return f"empty {uuid.uuid4().hex}"
-    return f"{numbers[-1]} {os.stat(directory).st_mtime_ns}"
-
-
-def _flush(directory: str) -> None:
-    for folder, _, files in os.walk(directory):
-        for name in files:
-            with open(os.path.join(folder, name), "rb") as file:
-                os.fsync(file.fileno())
-        _flush_folder(folder)
-
-
-def _flush_folder(directory: str) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        raise ConfigError(f"{directory}: nothing is served yet; run the pipeline first")
+    return place.storage_uri(numbers[-1])

@@ -173,6 +173,24 @@ def unschedule(config: Config, connect: Callable[[], Service]) -> None:
     click.echo(f"{count} taken away", err=True)
 
 
+@kubeflow.command("serving-patch")
+@pipeline_cli.CONFIG
+@pipeline_cli.SET
+@click.option("--name", default="tfx-recommender", show_default=True, help="The InferenceService.")
+def serving_patch(config_path: str, overrides: tuple[str, ...], name: str) -> None:
+    """Prints the patch that points KServe at what a bucket's manifest names as served."""
+    from tfx_recommender.components import served_models
+
+    uri = served_models.storage_uri(pipeline_cli.load(config_path, overrides).serving_directory)
+    patch = {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {"name": name},
+        "spec": {"predictor": {"model": {"storageUri": uri}}},
+    }
+    click.echo(yaml.safe_dump(patch, sort_keys=False), nl=False)
+
+
 def _compiled(config: Config) -> str:
     from tfx_recommender.kubeflow import compiler, spec_check
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from tfx_recommender.components import served_models
 from tfx_recommender.components.errors import ConfigError
 from tfx_recommender.kubeflow import steps
 from tfx_recommender.kubeflow.steps import WORLD
@@ -73,7 +74,7 @@ def compile_pipeline(config: Config) -> str:
 
     Raises:
       ConfigError: the section is missing, or names a node that the DAG has not, or a path lies
-        on no mounted volume.
+        on no mounted volume, or a serving claim stands beside a bucket.
     """
     settings = _settings(config)
     spec = _tfx_spec(config)
@@ -162,6 +163,10 @@ def _settings(config: Config) -> Kubeflow:
     for path in [*config.data.ratings.paths, *files]:
         _require_on("data", path, settings.data_claim, "data_claim")
     for name in ("serving_claim", "serving_read_claim"):
+        if getattr(settings, name) is not None and served_models.in_bucket(config.serving_root):
+            raise ConfigError(
+                f"kubeflow.{name}: serving_root is in a bucket, which no step mounts; remove it"
+            )
         _require_on("serving_root", config.serving_directory, getattr(settings, name), name)
     return settings
 

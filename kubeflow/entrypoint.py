@@ -96,6 +96,7 @@ def observe_world(properties: dict[str, Any]) -> dict[str, str]:
     Raises:
       BadDataError: a data file cannot be read.
       ConfigError: the served model was trained with another split.
+      UserError: the serving place is in a bucket that does not answer or refuses.
     """
     from pydantic import TypeAdapter
 

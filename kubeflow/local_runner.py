@@ -6,6 +6,7 @@ import os
 from typing import Any
 from unittest import mock
 
+from tfx_recommender.components import served_models
 from tfx_recommender.components.errors import BadDataError, ConfigError, UserError
 from tfx_recommender.kubeflow import compiler
 from tfx_recommender.pipeline.config import Config
@@ -31,10 +32,15 @@ def run(config: Config, image: str, arguments: dict[str, Any]) -> str:
       The folder with the run's artifacts, one sub-folder per node.
 
     Raises:
-      ConfigError: no engine answers, or it has no such image.
+      ConfigError: no engine answers, or it has no such image; the serving place is in a bucket.
       BadDataError: a step refused the data.
       UserError: a step failed; the message is the last line of its log.
     """
+    if served_models.in_bucket(config.serving_directory):
+        raise ConfigError(
+            f"serving_root: {config.serving_root} cannot be reached from here, where steps have no"
+            " network; give a folder: --set serving_root=FOLDER"
+        )
     import docker
     from kfp import components, local
     from kfp.local import docker_task_handler

@@ -19,7 +19,8 @@ from tfx_recommender.trainer.search_space import SearchSpace
 
 def run(config: Config, verbose: bool, rebase_baseline: bool) -> None:
     """Runs the whole pipeline, prints the result table and writes `summary.json`."""
-    pipeline_root.require_writable("serving_root", config.serving_directory)
+    if not served_models.in_bucket(config.serving_directory):
+        pipeline_root.require_writable("serving_root", config.serving_directory)
     with (
         pipeline_root.exclusive(config.root),
         chatter_to(_log(config.root, verbose)) as console,
@@ -131,12 +132,17 @@ def recommend(
         raise UserError(
             f"{config.serving_directory}: nothing is served yet; run the pipeline first"
         )
-    with chatter_to(None if verbose else os.devnull):
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        chatter_to(None if verbose else os.devnull),
+    ):
         import tensorflow as tf
 
         from tfx_recommender.components.ratings_example_gen import ratings_table
 
-        model = tf.saved_model.load(served.path)
+        path = os.path.join(folder, "model")
+        served_models.fetch(served, path)
+        model = tf.saved_model.load(path)
         answer = model.signatures["recommend"](
             user_id=tf.constant(users),
             k=tf.constant(k),

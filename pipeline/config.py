@@ -36,6 +36,8 @@ from tfx_recommender.trainer.search_space import SearchSpace
 SEARCH_SPACE = os.path.join(os.path.dirname(__file__), "configs", "search-space.yaml")
 """What `tune` tries unless told otherwise."""
 
+# A prefix in a bucket, with nothing in it that a client may rewrite (`..`, `//`, `%`, `?`).
+_BUCKET = re.compile(r"(s3|gs)://[a-z0-9][a-z0-9._-]+(/(?!\.\.?(/|$))[A-Za-z0-9._-]+)*/?")
 _KEY_PREFIX = re.compile(r"([a-z_]+(?:\.[a-z_]+)*): ")
 
 
@@ -168,7 +170,8 @@ class Config(_Frozen):
     root: str
     """The pipeline root: artifacts, metadata store, log and summary."""
     serving_root: str
-    """Models are pushed to `<serving_root>/<name>/<version>/`."""
+    """A folder, to which models are pushed as `<serving_root>/<name>/<version>/`, or a place in a
+    bucket (s3://bucket/prefix, gs://bucket/prefix; see `components/serving_bucket.py`)."""
     data: Data
     """The ratings, users and items."""
     split: Split
@@ -214,7 +217,7 @@ class Config(_Frozen):
 
     @property
     def serving_directory(self) -> str:
-        """Where versions are pushed to."""
+        """Where versions are pushed to: a folder, or a URL."""
         return os.path.join(self.serving_root, self.name)
 
     def tuned_heads(self, space: SearchSpace) -> list[tuple[str, str]]:
@@ -398,8 +401,11 @@ def _with_absolute_paths(config: Config) -> Config:
     """A copy in which no path depends on the working directory any more."""
     values = config.model_dump()
     for key in ("root", "serving_root"):
+        if key == "serving_root" and _BUCKET.fullmatch(values[key]):
+            continue
         if "://" in values[key]:
-            raise ConfigError(f"{key}: {values[key]!r} is a URL; a local run needs a folder")
+            bucket = ", s3://bucket/prefix or gs://bucket/prefix" if key == "serving_root" else ""
+            raise ConfigError(f"{key}: {values[key]!r} is a URL; give a folder{bucket}")
         values[key] = os.path.abspath(values[key])
     ratings = values["data"]["ratings"]
     ratings["paths"] = [os.path.abspath(path) for path in ratings["paths"]]

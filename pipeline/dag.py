@@ -37,7 +37,7 @@ def create_pipeline(
 
     Args:
       config: what to build.
-      world: the state of data and serving folder; the Kubeflow compiler puts marks in its place.
+      world: the state of data and serving place; the Kubeflow compiler puts marks in its place.
       pipeline_root: where artifacts go; the config's `root` unless given.
     """
     world = world or World()

@@ -19,7 +19,7 @@ class World:
       data_fingerprint: of the data files' bytes and of our code.
       served_digest: of the served model's files; "" if nothing is served.
       withdrawn: digests of models that a rollback took out of service.
-      destination_state: of the serving folder; changes whenever the folder does.
+      destination_state: of the serving place; changes whenever the place does.
     """
 
     data_fingerprint: str = ""
@@ -41,6 +41,7 @@ def observe(
 
     Raises:
       BadDataError: a data file cannot be read.
+      UserError: the serving place is in a bucket that does not answer or refuses.
     """
     return World(
         data_fingerprint=fingerprint.of_data_and_code(data),

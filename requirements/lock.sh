@@ -7,6 +7,7 @@ compile() {
 }
 compile --python-platform x86_64-manylinux_2_39 runtime.in -o glibc-2.39.txt
 compile --python-platform x86_64-manylinux_2_39 dev.in -c glibc-2.39.txt -o dev.txt
+compile --no-deps kserve.in -o kserve.txt
 compile uv.in -o uv.txt
 compile --python-platform x86_64-manylinux_2_39 sbom.in -o sbom.txt
 

@@ -17,7 +17,7 @@ version = tuple(map(int, platform.libc_ver()[1].split(".")[:2]))
 print("glibc-2.39.txt" if version >= (2, 39) else "glibc-2.28.txt")
 ')
 
-wanted=$(cat "$lock" requirements/dev.txt requirements/uv.txt setup.py "$0" | sha256sum)
+wanted=$(cat "$lock" requirements/dev.txt requirements/kserve.txt requirements/uv.txt setup.py "$0" | sha256sum)
 stamp=.venv/.made-from
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted $PWD" ]; then
   exit 0
@@ -29,6 +29,6 @@ rm -rf .venv
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 # The lock is complete and, for older systems, spliced: installed as it stands (--no-deps).
 .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --require-hashes \
-  -r "$lock" -r requirements/dev.txt
+  -r "$lock" -r requirements/dev.txt -r requirements/kserve.txt
 .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation -e .
 echo "$wanted $PWD" > "$stamp"

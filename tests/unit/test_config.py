@@ -40,7 +40,7 @@ def test_shipped_configs_are_valid(path: Path) -> None:
         ("data.ratings.timestamp=null", "choose random or name the column"),
         ("data.users.features.age.values=[a]", "min and max instead"),
         ("name=Not_For_Kubeflow", "pattern"),
-        ("serving_root=s3://bucket/x", "is a URL"),
+        ("root=s3://bucket/x", "is a URL; give a folder"),
         ("name", "write it as key.path=value"),
     ],
 )

@@ -1,15 +1,23 @@
-"""The manifests: Kubernetes' own schemas, and that they fit what the compiler writes."""
+"""The manifests: Kubernetes' and KServe's schemas, and that they fit what the compiler writes."""
 
 from __future__ import annotations
 
+import importlib.util
+import re
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import click.testing
+import kubernetes.client
 import kubernetes_validate
 import pytest
 import yaml
 
 import tfx_recommender.kubeflow
+from tfx_recommender.components import served_models
+from tfx_recommender.kubeflow import cli
 
 FOLDER = Path(tfx_recommender.kubeflow.__file__).with_name("manifests")
 KUBERNETES = "1.37"
@@ -56,12 +64,86 @@ def test_only_one_volume_can_be_written_and_claims_are_bound_to_theirs() -> None
 
 
 def test_the_server_reads_by_the_claim_that_cannot_write() -> None:
-    """KServe's schema is in no package: its one resource is checked by hand, and only here."""
     service = named("InferenceService", "tfx-recommender")
     assert service["apiVersion"] == "serving.kserve.io/v1beta1"
     model = service["spec"]["predictor"]["model"]
     assert model["modelFormat"] == {"name": "tensorflow"}
     assert model["storageUri"].startswith("pvc://serving-read/")
+
+
+@pytest.fixture(scope="module")
+def kserve_models() -> ModuleType:
+    """The classes that KServe generates from its OpenAPI document.
+
+    The package around them is not run: it would import a web server, which is not installed.
+    """
+    found = importlib.util.find_spec("kserve")
+    assert found is not None
+    sys.modules["kserve"] = importlib.util.module_from_spec(found)
+    return importlib.import_module("kserve.models")
+
+
+def require_fit(value: Any, kind: str, classes: ModuleType, where: str) -> None:
+    """Raises AssertionError or ValueError unless a value fits a type of these classes."""
+    if within := re.fullmatch(r"list\[(.*)\]|dict\(str, (.*)\)", kind):
+        assert isinstance(value, list if within[1] else dict), where
+        for part in value if within[1] else value.values():
+            require_fit(part, within[1] or within[2], classes, where)
+    elif kind in ("str", "int", "bool", "object"):
+        assert kind == "object" or type(value).__name__ == kind, (where, kind)
+    else:
+        model = getattr(classes, kind, None) or getattr(kubernetes.client, kind)
+        attributes = {key: name for name, key in model.attribute_map.items()}
+        assert value.keys() <= attributes.keys(), (where, value.keys() - attributes.keys())
+        for key, part in value.items():
+            require_fit(part, model.openapi_types[attributes[key]], classes, f"{where}.{key}")
+        model(**{attributes[key]: part for key, part in value.items()})  # misses what is required
+
+
+def test_the_inference_service_is_what_kserve_takes(kserve_models: ModuleType) -> None:
+    service = named("InferenceService", "tfx-recommender")
+    require_fit(service, "V1beta1InferenceService", kserve_models, "InferenceService")
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"storageUrl": "s3://a"}, "storageUrl"),
+        ({"storageUri": ["s3://a"]}, "storageUri"),
+        ({"resources": {"limit": {"cpu": "1"}}}, "resources.*limit"),
+        ({"modelFormat": None}, "model_format"),
+    ],
+)
+def test_what_kserve_would_not_take_is_noticed(
+    kserve_models: ModuleType, change: dict[str, Any], expected: str
+) -> None:
+    service = named("InferenceService", "tfx-recommender")
+    model = service["spec"]["predictor"]["model"]
+    model |= change
+    service["spec"]["predictor"]["model"] = {k: v for k, v in model.items() if v is not None}
+    with pytest.raises((AssertionError, ValueError), match=expected):
+        require_fit(service, "V1beta1InferenceService", kserve_models, "InferenceService")
+
+
+def test_the_serving_patch_points_the_inference_service_at_the_bucket(
+    kserve_models: ModuleType, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = "s3://models/small/version-17-3fa9c1d2"
+    monkeypatch.setattr(served_models, "storage_uri", {"s3://models/small": uri}.__getitem__)
+    command = ["kubeflow", "serving-patch", str(small / "config.yaml")]
+    command += ["--set", "serving_root=s3://models"]
+    printed = click.testing.CliRunner().invoke(cli.pipeline_cli.cli, command).stdout
+    service = merged(named("InferenceService", "tfx-recommender"), yaml.safe_load(printed))
+    require_fit(service, "V1beta1InferenceService", kserve_models, "InferenceService")
+    model = named("InferenceService", "tfx-recommender")["spec"]["predictor"]["model"]
+    assert service["spec"]["predictor"]["model"] == model | {"storageUri": uri}
+
+
+def merged(resource: Any, patch: Any) -> Any:
+    """A JSON merge patch (RFC 7386) without deletions, as `kubectl patch --type merge` does it."""
+    if not isinstance(patch, dict):
+        return patch
+    return resource | {key: merged(resource.get(key, {}), part) for key, part in patch.items()}
 
 
 def test_the_role_grants_no_wildcard_and_nothing_on_volumes_or_workflows() -> None:
