@@ -19,7 +19,7 @@ test: setup  ## Runs all tests
 	@$(BIN)/python -m pytest
 
 test-fast: setup  ## Runs the unit and contract tests alone
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
 
 test-kubeflow: setup  ## Builds the image and runs the compiled pipeline in containers (Podman or Docker)
 	@tests/container/run.sh

@@ -21,6 +21,9 @@ setup(
     python_requires=">=3.10,<3.12",
     packages=list(PACKAGES),
     package_dir=PACKAGES,
-    package_data={"tfx_recommender.pipeline.configs": ["*.yaml"]},
+    package_data={
+        "tfx_recommender.pipeline": ["*.yaml"],
+        "tfx_recommender.pipeline.configs": ["*.yaml"],
+    },
     entry_points={"console_scripts": ["tfx-recommender = tfx_recommender.kubeflow.cli:main"]},
 )

@@ -116,7 +116,7 @@ def recommend(
     "space_path",
     metavar="FILE",
     type=click.Path(),
-    help="What may be tried; by default what pipeline/configs/search-space.yaml says.",
+    help="What may be tried; by default what pipeline/search-space.yaml says.",
 )
 @click.option(
     "-o", "--out", type=click.Path(), help="The overlay; by default CONFIG with .tuned.yaml."

@@ -33,7 +33,7 @@ from tfx_recommender.trainer.hyperparameters import (
 )
 from tfx_recommender.trainer.search_space import SearchSpace
 
-SEARCH_SPACE = os.path.join(os.path.dirname(__file__), "configs", "search-space.yaml")
+SEARCH_SPACE = os.path.join(os.path.dirname(__file__), "search-space.yaml")
 """What `tune` tries unless told otherwise."""
 
 # A prefix in a bucket, with nothing in it that a client may rewrite (`..`, `//`, `%`, `?`).

@@ -54,6 +54,7 @@ def test_m8_scoring_a_catalogue_equals_scoring_pairs(
     np.testing.assert_allclose(np.diag(crossed), pairs, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_m8_it_overfits_twenty_rows(architecture: str, rows: Interactions) -> None:
     few = Interactions(rows.user[:20], rows.item[:20], rows.rating[:20])

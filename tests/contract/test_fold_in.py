@@ -14,6 +14,7 @@ from tfx_recommender.trainer.problem import Interactions, Problem
 from tfx_recommender.trainer.recommender import Recommender
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["mf", "two_tower"])
 def test_a_stranger_who_names_liked_items_is_shown_what_goes_with_them(
     architecture: str, tmp_path: Path

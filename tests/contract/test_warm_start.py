@@ -133,6 +133,7 @@ def test_weights_follow_what_they_stand_for(tmp_path: Path) -> None:
         assert old_row[columns[0].index(label)] == new_row[columns[1].index(label)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["rating", "preference"])
 def test_it_needs_at_most_half_of_the_epochs_of_a_cold_start(which: str, tmp_path: Path) -> None:
     rows = problems.two_tastes()
