@@ -80,7 +80,12 @@ class Gate:
         export.export(
             str(path / "Format-Serving"),
             model,
-            Catalogue(users, items, served_baseline._shape(users), served_baseline._shape(items)),
+            Catalogue(
+                users,
+                items,
+                served_baseline._shape("user", users),
+                served_baseline._shape("item", items),
+            ),
             self.config.data.columns(),
             None,
             fitted,
