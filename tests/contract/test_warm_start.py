@@ -94,7 +94,8 @@ def test_weights_follow_what_they_stand_for(tmp_path: Path) -> None:
         )
         loss(batches.gather(*(drawn[0] for drawn in batches.draw(0))))
         for variable in head.trainable_variables:
-            variable.assign(rng.normal(size=variable.shape))
+            # A cold model starts with 0 here, so that half of what is carried over remains.
+            variable.assign(rng.normal(size=variable.shape) * (name == "old"))
         heads[name] = (head, to_fit)
     head, to_fit = heads["old"]
     path = save(tmp_path / "served", "preference", head, to_fit)
@@ -116,7 +117,7 @@ def test_weights_follow_what_they_stand_for(tmp_path: Path) -> None:
         for label in warm_start.labels(to_fit.catalogue)[side]:
             old = weights("old", side, side, label) or weights("old", side, side, unknown)
             for a, b in zip(old, weights("new", side, side, label), strict=True):
-                np.testing.assert_array_equal(a, b)
+                np.testing.assert_array_equal(a / 2, b)
     # Values of categories, and crosses of two categories.
     for value in (b"F", b"M", b"\0"):
         for a, b in zip(
@@ -124,13 +125,13 @@ def test_weights_follow_what_they_stand_for(tmp_path: Path) -> None:
             weights("new", "user.gender", "user.gender", value),
             strict=True,
         ):
-            np.testing.assert_array_equal(a, b)
+            np.testing.assert_array_equal(a / 2, b)
     (old_row,) = weights("old", "user.>item.", "user.", b"user.gender\0F")
     (new_row,) = weights("new", "user.>item.", "user.", b"user.gender\0F")
     columns = [warm_start.labels(heads[of][1].catalogue)["item."].tolist() for of in ("old", "new")]
     assert columns[0] != columns[1]
     for label in columns[0]:
-        assert old_row[columns[0].index(label)] == new_row[columns[1].index(label)]
+        assert old_row[columns[0].index(label)] / 2 == new_row[columns[1].index(label)]
 
 
 @pytest.mark.slow
