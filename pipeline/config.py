@@ -256,7 +256,7 @@ def load(path: str, overrides: Iterable[str] = ()) -> Config:
     try:
         config = Config.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_explain(error, path, root, given)) from None
+        raise ConfigError(_explain(error, path, root, values, given)) from None
     return _with_absolute_paths(config)
 
 
@@ -270,7 +270,7 @@ def load_search_space(path: str) -> SearchSpace:
     try:
         return SearchSpace.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_explain(error, path, root, ())) from None
+        raise ConfigError(_explain(error, path, root, values, ())) from None
 
 
 def _read(path: str) -> tuple[yaml.Node, dict[str, Any]]:
@@ -345,7 +345,9 @@ def _repeated_keys(node: yaml.Node) -> Iterator[tuple[yaml.Node, str]]:
             yield from _repeated_keys(value)
 
 
-def _explain(error: ValidationError, path: str, root: yaml.Node, overrides: tuple[str, ...]) -> str:
+def _explain(
+    error: ValidationError, path: str, root: yaml.Node, values: Any, overrides: tuple[str, ...]
+) -> str:
     """The first problem in one line, and how many more there are."""
     problems = error.errors()
     problem = problems[0]
@@ -355,7 +357,7 @@ def _explain(error: ValidationError, path: str, root: yaml.Node, overrides: tupl
         # A check over several keys names the one to mend.
         location += tuple(prefix[1].split("."))
         message = message[prefix.end() :]
-    line, key = _locate(root, location)
+    line, key = _line(root, location), _key(values, location)
     where = f"{path}:{line}"
     for override in overrides:
         named = override.partition("=")[0]
@@ -371,10 +373,10 @@ def _explain(error: ValidationError, path: str, root: yaml.Node, overrides: tupl
     return f"{where}: {key}: {message}{more}" if key else f"{where}: {message}{more}"
 
 
-def _locate(node: yaml.Node, location: tuple[int | str, ...]) -> tuple[int, str]:
-    """The line of a key, and its path as written (pydantic's union tags left out)."""
-    line, keys = node.start_mark.line + 1, []
-    for depth, part in enumerate(location):
+def _line(node: yaml.Node, location: tuple[int | str, ...]) -> int:
+    """The line of a key in the file, or of what it would be in."""
+    line = node.start_mark.line + 1
+    for part in location:
         found = None
         if isinstance(node, yaml.MappingNode):
             found = next(((k, v) for k, v in node.value if k.value == str(part)), None)
@@ -382,10 +384,20 @@ def _locate(node: yaml.Node, location: tuple[int | str, ...]) -> tuple[int, str]
             found = (node.value[part],) * 2 if part < len(node.value) else None
         if found is not None:
             line, node = found[0].start_mark.line + 1, found[1]
-            keys.append(str(part))
-        elif depth == len(location) - 1 or not isinstance(node, yaml.MappingNode):
-            keys.append(str(part))
-    return line, ".".join(keys)
+    return line
+
+
+def _key(values: Any, location: tuple[int | str, ...]) -> str:
+    """A key's path as written (pydantic's union tags left out)."""
+    keys = []
+    for depth, part in enumerate(location):
+        try:
+            values = values[part]
+        except (LookupError, TypeError):
+            if depth < len(location) - 1 and isinstance(values, dict):
+                continue
+        keys.append(str(part))
+    return ".".join(keys)
 
 
 def _near_miss(key: str) -> str:

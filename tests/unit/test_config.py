@@ -27,6 +27,7 @@ def test_shipped_configs_are_valid(path: Path) -> None:
         ("split.strategy=foo", "'leave_last_out', 'time', 'random'"),
         ("evaluation.gates.rmse.max=-1", "greater than 0"),
         ("evaluation.gates.rmse.max=4.5", "this gate stops nothing"),
+        ("vocabulary.min_count=0", "--set vocabulary.min_count=0: vocabulary.min_count: input"),
         ("evaluation.gates.hit_rate.min=1", "less than 1"),
         ("evaluation.gates.hit_rate.min_improvement=0", "would beat itself"),
         ("evaluation.gates.hit_rate.min_improvement=-0.1", "greater than or equal to 0"),
