@@ -38,6 +38,7 @@ SEARCH_SPACE = os.path.join(os.path.dirname(__file__), "search-space.yaml")
 
 # A prefix in a bucket, with nothing in it that a client may rewrite (`..`, `//`, `%`, `?`).
 _BUCKET = re.compile(r"(s3|gs)://[a-z0-9][a-z0-9._-]+(/(?!\.\.?(/|$))[A-Za-z0-9._-]+)*/?")
+_AT_K = ("hit_rate", "ndcg", "sampled_hit_rate", "sampled_ndcg", "coverage", "gini")
 _KEY_PREFIX = re.compile(r"([a-z_]+(?:\.[a-z_]+)*): ")
 
 
@@ -112,11 +113,16 @@ class Vocabulary(_Frozen):
     """Embeddings that ids out of vocabulary share, by hash."""
 
 
-class RmseGate(_Frozen):
-    """What a model's RMSE must be."""
+class RmseBound(_Frozen):
+    """What an RMSE must be."""
 
     max: Annotated[float, Field(gt=0)]
     """Largest RMSE that may be pushed."""
+
+
+class RmseGate(RmseBound):
+    """What a model's RMSE must be."""
+
     min_improvement: Annotated[float, Field(ge=0)] = 0.0001
     """How far it must lie below the baseline's."""
 
@@ -130,13 +136,57 @@ class HitRateGate(_Frozen):
     """How far it must lie above the baseline's."""
 
 
+class Bounds(_Frozen):
+    """What a metric must be: one bound or both."""
+
+    min: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    """Smallest value that may be pushed."""
+    max: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    """Largest value that may be pushed."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Bounds:
+        if self.min is None and self.max is None:
+            raise ValueError("give min, max or both")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError("min is above max, so nothing could be pushed")
+        return self
+
+
+class ShareBounds(Bounds):
+    """What a metric between 0 and 1 must be: one bound or both."""
+
+    min: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Smallest value that may be pushed."""
+    max: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Largest value that may be pushed."""
+
+
 class Gates(_Frozen):
-    """A model is blessed if it passes both; each can stop it alone."""
+    """A model is blessed if it passes all that are given; each can stop it alone."""
 
     rmse: RmseGate
     """For ratings."""
     hit_rate: HitRateGate
     """For rankings."""
+    mae: Bounds | None = None
+    """Mean absolute error of ratings."""
+    rating_bias: Bounds | None = None
+    """Mean predicted less mean actual rating."""
+    calibration_slope: Bounds | None = None
+    """Slope of the actual on the predicted rating."""
+    expected_calibration_error: Bounds | None = None
+    """Mean distance of predicted and actual rating over deciles of the prediction."""
+    rmse_by_user_activity_decile: RmseBound | None = None
+    """RMSE in the worst decile of test rows by how many training ratings the user has."""
+    rmse_by_item_popularity_decile: RmseBound | None = None
+    """RMSE in the worst decile of test rows by how many training ratings the item has."""
+    ndcg: ShareBounds | None = None
+    """NDCG@K."""
+    coverage: ShareBounds | None = None
+    """Share of the catalogue among the first K items of all users."""
+    gini: ShareBounds | None = None
+    """How unequally often items are among the first K: 0 equally, 1 always the same."""
 
     @model_validator(mode="after")
     def _check(self) -> Gates:
@@ -153,7 +203,7 @@ class Evaluation(_Frozen):
     gates: Gates
     """What stops a model."""
     k: Annotated[int, Field(ge=1)] = 10
-    """K of HitRate@K and NDCG@K."""
+    """K of HitRate@K, NDCG@K and the lists behind coverage and Gini."""
     relevance_threshold: float | None = None
     """Smallest rating of a held-out item that counts for rankings; null: all count."""
     slices: tuple[str, ...] = ()
@@ -234,8 +284,8 @@ class Config(_Frozen):
         return self.data.ratings.rating_range[0] if threshold is None else threshold
 
     def metric_name(self, metric: str) -> str:
-        """The reported name of a `select_by` metric: rankings carry their K."""
-        return f"{metric}_at_{self.evaluation.k}" if metric in ("hit_rate", "ndcg") else metric
+        """The reported name of a metric: what depends on K carries it."""
+        return f"{metric}_at_{self.evaluation.k}" if metric in _AT_K else metric
 
 
 def load(path: str, overrides: Iterable[str] = ()) -> Config:
@@ -256,7 +306,7 @@ def load(path: str, overrides: Iterable[str] = ()) -> Config:
     try:
         config = Config.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_explain(error, path, root, given)) from None
+        raise ConfigError(_explain(error, path, root, values, given)) from None
     return _with_absolute_paths(config)
 
 
@@ -270,7 +320,7 @@ def load_search_space(path: str) -> SearchSpace:
     try:
         return SearchSpace.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_explain(error, path, root, ())) from None
+        raise ConfigError(_explain(error, path, root, values, ())) from None
 
 
 def _read(path: str) -> tuple[yaml.Node, dict[str, Any]]:
@@ -345,7 +395,9 @@ def _repeated_keys(node: yaml.Node) -> Iterator[tuple[yaml.Node, str]]:
             yield from _repeated_keys(value)
 
 
-def _explain(error: ValidationError, path: str, root: yaml.Node, overrides: tuple[str, ...]) -> str:
+def _explain(
+    error: ValidationError, path: str, root: yaml.Node, values: Any, overrides: tuple[str, ...]
+) -> str:
     """The first problem in one line, and how many more there are."""
     problems = error.errors()
     problem = problems[0]
@@ -355,7 +407,7 @@ def _explain(error: ValidationError, path: str, root: yaml.Node, overrides: tupl
         # A check over several keys names the one to mend.
         location += tuple(prefix[1].split("."))
         message = message[prefix.end() :]
-    line, key = _locate(root, location)
+    line, key = _line(root, location), _key(values, location)
     where = f"{path}:{line}"
     for override in overrides:
         named = override.partition("=")[0]
@@ -371,10 +423,10 @@ def _explain(error: ValidationError, path: str, root: yaml.Node, overrides: tupl
     return f"{where}: {key}: {message}{more}" if key else f"{where}: {message}{more}"
 
 
-def _locate(node: yaml.Node, location: tuple[int | str, ...]) -> tuple[int, str]:
-    """The line of a key, and its path as written (pydantic's union tags left out)."""
-    line, keys = node.start_mark.line + 1, []
-    for depth, part in enumerate(location):
+def _line(node: yaml.Node, location: tuple[int | str, ...]) -> int:
+    """The line of a key in the file, or of what it would be in."""
+    line = node.start_mark.line + 1
+    for part in location:
         found = None
         if isinstance(node, yaml.MappingNode):
             found = next(((k, v) for k, v in node.value if k.value == str(part)), None)
@@ -382,10 +434,20 @@ def _locate(node: yaml.Node, location: tuple[int | str, ...]) -> tuple[int, str]
             found = (node.value[part],) * 2 if part < len(node.value) else None
         if found is not None:
             line, node = found[0].start_mark.line + 1, found[1]
-            keys.append(str(part))
-        elif depth == len(location) - 1 or not isinstance(node, yaml.MappingNode):
-            keys.append(str(part))
-    return line, ".".join(keys)
+    return line
+
+
+def _key(values: Any, location: tuple[int | str, ...]) -> str:
+    """A key's path as written (pydantic's union tags left out)."""
+    keys = []
+    for depth, part in enumerate(location):
+        try:
+            values = values[part]
+        except (LookupError, TypeError):
+            if depth < len(location) - 1 and isinstance(values, dict):
+                continue
+        keys.append(str(part))
+    return ".".join(keys)
 
 
 def _near_miss(key: str) -> str:

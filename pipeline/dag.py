@@ -75,6 +75,7 @@ def create_pipeline(
             baseline=baseline.outputs["model"],
             eval_config=quality_gate.eval_config(config),
             relevance_threshold=config.relevance_threshold,
+            k=config.evaluation.k,
         ).with_id(node_id("Evaluator", name))
         nodes += [trainer, evaluator]
         candidates |= {

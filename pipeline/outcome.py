@@ -19,6 +19,26 @@ from tfx_recommender.components.pusher import PUSHED_PROPERTY, VERSION_PROPERTY
 from tfx_recommender.components.ratings_example_gen.component import DATASET_PROPERTY
 from tfx_recommender.pipeline.config import Config, node_id
 from tfx_recommender.pipeline.local_runner import Run, Store
+from tfx_recommender.transform.features import (
+    DECILES,
+    ITEM_POPULARITY_DECILE,
+    USER_ACTIVITY_DECILE,
+)
+
+_COMPARED = {"rmse": "RMSE", "mae": "MAE", "hit_rate": "HitRate", "ndcg": "NDCG"}
+_BESIDE = {
+    "sampled_hit_rate": "sampled HitRate",
+    "sampled_ndcg": "sampled NDCG",
+    "rating_bias": "rating bias",
+    "calibration_slope": "calibration slope",
+    "expected_calibration_error": "expected calibration error",
+    "coverage": "coverage",
+    "gini": "Gini",
+}
+_BY_DECILE = {
+    USER_ACTIVITY_DECILE: "worst RMSE by user activity (decile)",
+    ITEM_POPULARITY_DECILE: "worst RMSE by item popularity (decile)",
+}
 
 
 def summarise(config: Config, run: Run, store: Store, world_served_digest: str) -> dict[str, Any]:
@@ -87,17 +107,25 @@ def write(path: str, summary: dict[str, Any]) -> None:
 
 
 def show(config: Config, summary: dict[str, Any], console: Console) -> None:
-    """Prints the result table: baseline and models, metrics, verdicts, and what was read."""
-    metrics = [config.metric_name(metric) for metric in ("rmse", "mae", "hit_rate", "ndcg")]
+    """Prints the result tables: baseline and models, metrics, verdicts, and what was read."""
+    rows = {"baseline": summary["baseline"], **summary["models"]}
     table = Table(title=f"{config.name}: {summary['status']}", title_justify="left")
-    table.add_column("model")
-    for metric in metrics:
-        name, _, k = metric.partition("_at_")
-        table.add_column({"hit_rate": "HitRate"}.get(name, name.upper()) + (f"@{k}" if k else ""))
-    table.add_column("verdict")
-    for name, values in {"baseline": summary["baseline"], **summary["models"]}.items():
+    headings = (_with_k(config, metric, heading) for metric, heading in _COMPARED.items())
+    for heading in ("model", *headings, "verdict"):
+        table.add_column(heading)
+    for name, values in rows.items():
+        metrics = map(config.metric_name, _COMPARED)
         cells = [_cell(values[m], values[f"{m}_standard_error"]) for m in metrics]
         table.add_row(name, *cells, _verdict(name, values, summary))
+    console.print(table)
+    table = Table()
+    for heading in ("beside these", *rows):
+        table.add_column(heading)
+    for metric, heading in _BESIDE.items():
+        figures = [values[config.metric_name(metric)] for values in rows.values()]
+        table.add_row(_with_k(config, metric, heading), *map(_figure, figures))
+    for decile, heading in _BY_DECILE.items():
+        table.add_row(heading, *(_worst(values[f"rmse_by_{decile}"]) for values in rows.values()))
     console.print(table)
     lines = [f"baseline: {summary['baseline']['model']}"]
     for name, values in summary["models"].items():
@@ -124,22 +152,58 @@ def _verdict(name: str, values: dict[str, Any], summary: dict[str, Any]) -> str:
     return f"pushed as {version}" if version else "champion"
 
 
+def _with_k(config: Config, metric: str, heading: str) -> str:
+    return heading + config.metric_name(metric).removeprefix(metric).replace("_at_", "@")
+
+
+def _figure(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4f}"
+
+
+def _worst(rmse: dict[str, float | None]) -> str:
+    """The largest RMSE of all deciles, and which decile it is."""
+    decile = max(rmse, key=lambda decile: math.inf if (r := rmse[decile]) is None else r)
+    return f"{_figure(rmse[decile])} ({decile})"
+
+
 def _cell(value: float | None, error: float | None) -> str:
     return "none" if value is None else f"{value:.4f} ±{error or 0.0:.4f}"
 
 
-def _metrics(uri: str, model: str, slice_key: tuple[Any, ...] = ()) -> dict[str, float | None]:
-    values = verdict.metrics_of(uri, model, slice_key)
+def _metrics(uri: str, model: str) -> dict[str, Any]:
+    """Metrics on all rows by name, and RMSE by decile ("1" to "10", those that have rows)."""
+    sliced = verdict.sliced_metrics_of(uri, model)
+    by_decile = {
+        f"rmse_by_{feature}": {
+            str(decile): _finite(sliced[key]["rmse"])
+            for decile in range(1, 11)
+            if (key := ((feature, str(decile)),)) in sliced
+        }
+        for feature in DECILES
+    }
+    return _numbers(sliced[()]) | by_decile
+
+
+def _slices(uri: str) -> dict[str, dict[str, float | None]]:
+    """Of each configured slice the candidate's metrics of rows; lists are users', not rows'."""
     return {
-        name: None if math.isnan(value) else value
-        for name, value in sorted(values.items())
+        ", ".join(f"{feature}={value}" for feature, value in key): {
+            name: value
+            for name, value in _numbers(metrics).items()
+            if not name.startswith(("coverage", "gini"))
+        }
+        for key, metrics in verdict.sliced_metrics_of(uri, CANDIDATE).items()
+        if key and key[0][0] not in DECILES
+    }
+
+
+def _numbers(metrics: dict[str, float]) -> dict[str, float | None]:
+    return {
+        name: _finite(value)
+        for name, value in sorted(metrics.items())
         if not name.endswith("_diff")
     }
 
 
-def _slices(uri: str) -> dict[str, dict[str, float | None]]:
-    return {
-        ", ".join(f"{feature}={value}" for feature, value in key): _metrics(uri, CANDIDATE, key)
-        for key in verdict.slices_of(uri, CANDIDATE)
-        if key
-    }
+def _finite(value: float) -> float | None:
+    return None if math.isnan(value) else value

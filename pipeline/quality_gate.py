@@ -14,23 +14,40 @@ from tfx_recommender.components.evaluator.component import (
     CANDIDATE,
     prediction_column,
 )
-from tfx_recommender.pipeline.config import Config
+from tfx_recommender.pipeline.config import Bounds, Config, HitRateGate, RmseGate
 from tfx_recommender.transform import features
 
 _METRIC_CLASSES = {
     "rmse": metrics.RatingRMSE,
     "mae": metrics.RatingMAE,
+    "rating_bias": metrics.RatingBias,
+    "calibration_slope": metrics.RatingCalibrationSlope,
+    "expected_calibration_error": metrics.RatingExpectedCalibrationError,
     "hit_rate": metrics.CatalogueHitRate,
     "ndcg": metrics.CatalogueNDCG,
+    "sampled_hit_rate": metrics.SampledHitRate,
+    "sampled_ndcg": metrics.SampledNDCG,
+    "coverage": metrics.CatalogueCoverage,
+    "gini": metrics.RecommendationGini,
 }
+_OF_RANKS = ("hit_rate", "ndcg", "sampled_hit_rate", "sampled_ndcg")
+_PREDICTIONS = (
+    metrics.RATING,
+    metrics.DECILE,
+    metrics.RANK,
+    metrics.SAMPLED_RANK,
+    metrics.RECOMMENDED,
+    metrics.CATALOGUE_SIZE,
+)
 
 
 def eval_config(config: Config) -> str:
     """TFMA's EvalConfig, as JSON.
 
-    RMSE and HitRate@K have a bound and a least improvement on the baseline each, on all rows
-    together. Improvements are absolute: TFMA's relative ones are NaN against a baseline of 0.
-    In every configured slice RMSE must be a number.
+    RMSE and HitRate@K have a bound and a least improvement on the baseline each, other metrics
+    the bounds that the config gives, on all rows together; RMSE may have a bound in every decile
+    too. Improvements are absolute: TFMA's relative ones are NaN against a baseline of 0.
+    In every configured slice RMSE must be a number. The sampled protocol gates nothing.
     """
     result = config_pb2.EvalConfig()
     for name in (CANDIDATE, BASELINE):
@@ -38,51 +55,54 @@ def eval_config(config: Config) -> str:
             name=name,
             is_baseline=name == BASELINE,
             label_key=features.RATING,
-            prediction_keys={
-                output: prediction_column(name, output) for output in (metrics.RATING, metrics.RANK)
-            },
+            prediction_keys={output: prediction_column(name, output) for output in _PREDICTIONS},
         )
     result.slicing_specs.add()
-    for feature in config.evaluation.slices:
+    for feature in (*config.evaluation.slices, *features.DECILES):
         result.slicing_specs.add(feature_keys=[feature])
     metrics_spec = result.metrics_specs.add()
     for metric, metric_class in _METRIC_CLASSES.items():
         settings: dict[str, str | int] = {"name": config.metric_name(metric)}
-        if metric in ("hit_rate", "ndcg"):
+        if metric in _OF_RANKS:
             settings["k"] = config.evaluation.k
         added = metrics_spec.metrics.add(
             class_name=metric_class.__name__,
             module=metric_class.__module__,
             config=json.dumps(settings),
         )
+        gate = getattr(config.evaluation.gates, metric, None)
+        if gate is not None:
+            _bound(_on_slices(added), gate)
         if metric == "rmse":
-            _gate_rmse(added, config)
-        elif metric == "hit_rate":
-            _gate_hit_rate(added, config)
+            _gate_slices(added, config)
     return json_format.MessageToJson(result, sort_keys=True)
 
 
-def _gate_rmse(metric: config_pb2.MetricConfig, config: Config) -> None:
-    gate = config.evaluation.gates.rmse
-    threshold = _on_all_rows(metric)
-    threshold.value_threshold.upper_bound.value = gate.max
-    threshold.change_threshold.absolute.value = -gate.min_improvement
-    threshold.change_threshold.direction = config_pb2.LOWER_IS_BETTER
+def _bound(threshold: config_pb2.MetricThreshold, gate: RmseGate | HitRateGate | Bounds) -> None:
+    least, greatest = getattr(gate, "min", None), getattr(gate, "max", None)
+    if least is not None:
+        threshold.value_threshold.lower_bound.value = least
+    if greatest is not None:
+        threshold.value_threshold.upper_bound.value = greatest
+    if isinstance(gate, RmseGate):
+        threshold.change_threshold.absolute.value = -gate.min_improvement
+        threshold.change_threshold.direction = config_pb2.LOWER_IS_BETTER
+    elif isinstance(gate, HitRateGate):
+        threshold.change_threshold.absolute.value = gate.min_improvement
+        threshold.change_threshold.direction = config_pb2.HIGHER_IS_BETTER
+
+
+def _gate_slices(rmse: config_pb2.MetricConfig, config: Config) -> None:
     for feature in config.evaluation.slices:
-        added = metric.per_slice_thresholds.add()
-        added.slicing_specs.add(feature_keys=[feature])
-        added.threshold.value_threshold.upper_bound.value = math.inf
+        _on_slices(rmse, feature).value_threshold.upper_bound.value = math.inf
+    for decile in features.DECILES:
+        gate = getattr(config.evaluation.gates, f"rmse_by_{decile}")
+        if gate is not None:
+            _on_slices(rmse, decile).value_threshold.upper_bound.value = gate.max
 
 
-def _gate_hit_rate(metric: config_pb2.MetricConfig, config: Config) -> None:
-    gate = config.evaluation.gates.hit_rate
-    threshold = _on_all_rows(metric)
-    threshold.value_threshold.lower_bound.value = gate.min
-    threshold.change_threshold.absolute.value = gate.min_improvement
-    threshold.change_threshold.direction = config_pb2.HIGHER_IS_BETTER
-
-
-def _on_all_rows(metric: config_pb2.MetricConfig) -> config_pb2.MetricThreshold:
+def _on_slices(metric: config_pb2.MetricConfig, *by: str) -> config_pb2.MetricThreshold:
+    """A new threshold for each slice by a feature; by none: for all rows together."""
     added = metric.per_slice_thresholds.add()
-    added.slicing_specs.add()
+    added.slicing_specs.add(feature_keys=by)
     return added.threshold

@@ -13,7 +13,11 @@ USER_ID = "user_id"
 ITEM_ID = "item_id"
 RATING = "rating"
 TIMESTAMP = "timestamp"
-RESERVED = (USER_ID, ITEM_ID, RATING, TIMESTAMP)
+# Written by the Evaluator, beside each row of the test split.
+USER_ACTIVITY_DECILE = "user_activity_decile"
+ITEM_POPULARITY_DECILE = "item_popularity_decile"
+DECILES = (USER_ACTIVITY_DECILE, ITEM_POPULARITY_DECILE)
+RESERVED = (USER_ID, ITEM_ID, RATING, TIMESTAMP, *DECILES)
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SPLITS = (TRAIN, VALIDATION, TEST)

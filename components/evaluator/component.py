@@ -23,19 +23,34 @@ from tfx.utils import path_utils
 from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
 from tfx_recommender.components.evaluator import ranking
-from tfx_recommender.components.evaluator.metrics import RANK, RATING
+from tfx_recommender.components.evaluator.deciles import deciles
+from tfx_recommender.components.evaluator.metrics import (
+    CATALOGUE_SIZE,
+    DECILE,
+    RANK,
+    RATING,
+    RECOMMENDED,
+    SAMPLED_RANK,
+)
 from tfx_recommender.trainer import input_data
 from tfx_recommender.transform import features
-from tfx_recommender.transform.features import SPLITS, TEST
+from tfx_recommender.transform.features import (
+    ITEM_POPULARITY_DECILE,
+    SPLITS,
+    TEST,
+    USER_ACTIVITY_DECILE,
+)
 
 CANDIDATE, BASELINE = "candidate", "baseline"
 BLESSED_PROPERTY = "blessed"
 _BATCH = 4096
+# Negatives are the same whatever seed a model was trained with: models of several seeds compare.
+_NEGATIVES_SEED = 0
 
 
 def prediction_column(model: str, output: str) -> str:
-    """The evaluation rows' column that holds a model's output (`rating` or `rank`)."""
-    return f"{model}_{output}"
+    """The evaluation rows' column that holds a model's output (see `metrics.py`)."""
+    return CATALOGUE_SIZE if output == CATALOGUE_SIZE else f"{model}_{output}"
 
 
 @component(use_beam=True)
@@ -47,13 +62,14 @@ def Evaluator(  # noqa: N802 - TFX names a component like a class
     blessing: OutputArtifact[standard_artifacts.ModelBlessing],
     eval_config: Parameter[str],
     relevance_threshold: Parameter[float],
+    k: Parameter[int],
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
     """Scores the test split with both models and lets TFMA compute, slice and judge.
 
     TFX's own Evaluator would load each model and feed it rows alone. A true rank needs more
-    than a row: the catalogue and the training histories of this run. So ratings and ranks are
-    computed here and handed to TFMA as predictions.
+    than a row: the catalogue and the training histories of this run. So ratings, ranks and lists
+    are computed here and handed to TFMA as predictions.
 
     Args:
       examples: all splits; `test` is scored, `train` gives the histories.
@@ -63,6 +79,7 @@ def Evaluator(  # noqa: N802 - TFX names a component like a class
       blessing: `blessed` is 1 if every gate is passed, else 0.
       eval_config: TFMA's EvalConfig as JSON (see `pipeline/quality_gate.py`).
       relevance_threshold: smallest rating of a held-out item that is ranked.
+      k: length of the lists of recommended items.
       beam_pipeline: given by TFX.
     """
     splits = {
@@ -76,20 +93,34 @@ def Evaluator(  # noqa: N802 - TFX names a component like a class
     users, items = known.user_id.indices.to_numpy(), known.item_id.indices.to_numpy()
     of_train, of_test = slice(len(train)), slice(len(train), len(train) + len(test))
     label = test_rows.column(features.RATING).flatten().to_numpy()
+    is_relevant = label >= relevance_threshold
     columns = dict(zip(test_rows.schema.names, test_rows.columns, strict=True))
+    columns[CATALOGUE_SIZE] = _as_lists(np.full(len(label), len(item_ids)))
+    for column, codes in ((USER_ACTIVITY_DECILE, users), (ITEM_POPULARITY_DECILE, items)):
+        train_counts = np.bincount(codes[of_train], minlength=codes.max() + 1)[codes[of_test]]
+        columns[column] = _as_lists(deciles(train_counts).astype(bytes))
     for name, artifact in ((CANDIDATE, model), (BASELINE, baseline)):
         served = tf.saved_model.load(path_utils.serving_model_path(artifact.uri))
         rating = _ratings(served, serialized)
-        rank = ranking.ranks(
+        rankings = ranking.rank(
             _scorer(served),
             user_ids,
             item_ids,
-            (users[of_test], items[of_test]),
-            label >= relevance_threshold,
-            (users[of_train], items[of_train]),
+            held_out=(users[of_test], items[of_test]),
+            relevant=is_relevant,
+            history=(users[of_train], items[of_train]),
+            known=(users, items),
+            k=k,
+            seed=_NEGATIVES_SEED,
         )
-        columns[prediction_column(name, RATING)] = _as_lists(rating)
-        columns[prediction_column(name, RANK)] = _as_lists(rank)
+        for output, values in (
+            (RATING, _as_lists(rating)),
+            (DECILE, _as_lists(deciles(rating))),
+            (RANK, _as_lists(rankings.rank)),
+            (SAMPLED_RANK, _as_lists(rankings.sampled_rank)),
+            (RECOMMENDED, _on_first_rows(rankings, users[of_test], is_relevant)),
+        ):
+            columns[prediction_column(name, output)] = values
     rows = pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
     config = json_format.Parse(eval_config, config_pb2.EvalConfig())
     with beam_pipeline as pipeline:
@@ -137,8 +168,23 @@ def _names(ids: pa.DictionaryArray) -> np.ndarray:
 
 def _as_lists(values: np.ndarray) -> pa.Array:
     """One value a row, as TFMA takes it."""
-    offsets = pa.array(np.arange(len(values) + 1), pa.int32())
-    return pa.ListArray.from_arrays(offsets, pa.array(values, pa.float32()))
+    return _lists(values, np.ones(len(values), int))
+
+
+def _on_first_rows(
+    rankings: ranking.Rankings, users: np.ndarray, is_relevant: np.ndarray
+) -> pa.Array:
+    """Each user's list on the user's first ranked row; the other rows have none."""
+    ranked = np.flatnonzero(is_relevant)
+    first = ranked[np.unique(users[ranked], return_index=True)[1]]
+    lengths = np.zeros(len(users), int)
+    lengths[first] = rankings.recommended.shape[1]
+    return _lists(rankings.recommended[np.argsort(first)].ravel(), lengths)
+
+
+def _lists(values: np.ndarray, lengths: np.ndarray) -> pa.Array:
+    offsets = pa.array(np.append(0, np.cumsum(lengths)), pa.int32())
+    return pa.ListArray.from_arrays(offsets, pa.array(values))
 
 
 def _materialized(name: str) -> Any:

@@ -1,8 +1,16 @@
-"""RMSE, MAE, HitRate@K and NDCG@K as TFMA metrics, each with its standard error.
+"""What models are compared on, as TFMA metrics.
 
-A row brings its predictions along: `rating` (clipped to the scale) and `rank` (0 is the top;
--1: this row's item is not ranked, because its rating is below the relevance threshold). All
-four are means over rows of some value, so one Beam combiner serves them.
+A row brings its predictions along:
+
+- `rating`, clipped to the scale, and the `decile` of that prediction among all rows, 1 to 10;
+- `rank` and `sampled_rank` of its item (0 is the top; -1: this row's item is not ranked, because
+  its rating is below the relevance threshold; NaN: a score was NaN);
+- on one row of each user that has a ranked one, `recommended`: the user's first K items as
+  positions in the catalogue, -1 where no item is left; on the other rows nothing;
+- `catalogue_size`.
+
+Metrics of a kind share their sums over rows, one Beam combiner per model and kind, and derive
+their values from them, as TFMA's own do. A metric is NaN where no row counts; NaN passes no gate.
 
 The class names must not be those of TFMA's own metrics: it looks there first, whatever module
 a config names.
@@ -10,118 +18,269 @@ a config names.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
 import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis import constants, types
 from tensorflow_model_analysis.metrics import metric_types, metric_util
 
 RATING = "rating"
+DECILE = "decile"
 RANK = "rank"
+SAMPLED_RANK = "sampled_rank"
+RECOMMENDED = "recommended"
+CATALOGUE_SIZE = "catalogue_size"
 NOT_RANKED = -1
-
-# (label, rating, rank) -> the value to average, or None where the row does not count.
-RowValue = Callable[[float, float, float], float | None]
+NO_ITEM = -1
 
 
-class _MeanCombineFn(beam.CombineFn):
-    """Count, sum and sum of squares of a value of each row."""
+class _RowTerms(metric_types.Preprocessor):
+    """Makes of a row what one model's combiner adds up: once, before the row goes to its slices."""
 
-    def __init__(
-        self,
-        row_value: RowValue,
-        key: metric_types.MetricKey,
-        error_key: metric_types.MetricKey,
-        root: bool,
-    ) -> None:
-        self.row_value = row_value
+    def __init__(self, model: str) -> None:
+        super().__init__()
+        self.model = model
+
+    def predicted(self, extracts: types.Extracts, output: str) -> float:
+        """One of the model's predictions."""
+        return extracts[constants.PREDICTIONS_KEY][self.model][output].item()
+
+
+class _SumCombineFn(beam.CombineFn):
+    """The sum of vectors."""
+
+    def __init__(self, key: metric_types.MetricKey) -> None:
         self.key = key
-        self.error_key = error_key
-        self.root = root
 
     def create_accumulator(self) -> np.ndarray:
-        return np.zeros(3)
+        return np.zeros(())
 
-    def add_input(
-        self, accumulator: np.ndarray, element: metric_types.StandardMetricInputs
-    ) -> np.ndarray:
-        name = self.key.model_name
-        label = element.get_labels(name)
-        rating = element.get_predictions(name, RATING)
-        rank = element.get_predictions(name, RANK)
-        rows = zip(*(np.asarray(x, float).ravel() for x in (label, rating, rank)), strict=True)
-        for row in rows:
-            value = self.row_value(*row)
-            if value is not None:
-                accumulator += (1.0, value, value * value)
-        return accumulator
+    def add_input(self, accumulator: np.ndarray, element: np.ndarray) -> np.ndarray:
+        return accumulator + element
 
     def merge_accumulators(self, accumulators: Iterable[np.ndarray]) -> np.ndarray:
-        return np.sum(list(accumulators), axis=0)
+        return sum(accumulators, self.create_accumulator())
 
     def extract_output(self, accumulator: np.ndarray) -> metric_types.MetricsDict:
-        count, total, squares = accumulator.tolist()
-        if count == 0:
-            return {self.key: math.nan, self.error_key: math.nan}
-        mean = total / count
-        error = math.sqrt(max(squares / count - mean * mean, 0.0) / count)
-        if self.root:
-            root = math.sqrt(mean)
-            return {self.key: root, self.error_key: error / (2 * root) if root else 0.0}
-        return {self.key: mean, self.error_key: error}
+        return {self.key: accumulator}
 
 
-def _computations(
-    row_value: RowValue, root: bool = False
+class _RatingSums(NamedTuple):
+    """Sums over rows; an error is the predicted less the actual rating."""
+
+    rows: float
+    error: float
+    absolute_error: float
+    squared_error: float
+    fourth_power: float
+    rating: float
+    label: float
+    squared_rating: float
+    rating_times_label: float
+    error_of_decile: list[float]
+
+
+class _RatingTerms(_RowTerms):
+    """The terms of _RatingSums."""
+
+    def process(self, extracts: types.Extracts) -> Iterator[np.ndarray]:
+        rating = self.predicted(extracts, RATING)
+        label = extracts[constants.LABELS_KEY][self.model].item()
+        error = rating - label
+        square = error * error
+        errors = [0.0] * 10
+        errors[int(self.predicted(extracts, DECILE)) - 1] = error
+        moments = (rating, label, rating * rating, rating * label)
+        yield np.array([1.0, error, abs(error), square, square * square, *moments, *errors])
+
+
+class _RankSums(NamedTuple):
+    """Sums over ranked rows: hits and gains within the first K. A hit is its own square."""
+
+    rows: float
+    hit: float
+    gain: float
+    squared_gain: float
+    sampled_hit: float
+    sampled_gain: float
+    squared_sampled_gain: float
+
+
+class _RankTerms(_RowTerms):
+    """The terms of _RankSums."""
+
+    def __init__(self, model: str, k: int) -> None:
+        super().__init__(model)
+        self.k = k
+
+    def process(self, extracts: types.Extracts) -> Iterator[np.ndarray]:
+        rank = self.predicted(extracts, RANK)
+        if rank == NOT_RANKED:
+            yield np.zeros(7)
+            return
+        if math.isnan(rank):
+            yield np.full(7, math.nan)
+            return
+        sampled_rank = self.predicted(extracts, SAMPLED_RANK)
+        yield np.array([1.0, *self._hit_and_gain(rank), *self._hit_and_gain(sampled_rank)])
+
+    def _hit_and_gain(self, rank: float) -> tuple[float, float, float]:
+        gain = 1.0 / math.log2(rank + 2.0) if rank < self.k else 0.0
+        return float(rank < self.k), gain, gain * gain
+
+
+class _Recommendations(NamedTuple):
+    """How often each item is in a user's list; NO_ITEM stands for lists made of NaN scores."""
+
+    catalogue_size: int
+    times: Counter[int]
+
+
+class _RecommendationTerms(_RowTerms):
+    """A row's list and the catalogue's size; nothing of rows that bring no list."""
+
+    def process(self, extracts: types.Extracts) -> Iterator[tuple[list[int], int]]:
+        recommended = extracts[constants.PREDICTIONS_KEY][self.model][RECOMMENDED]
+        if recommended.size:
+            items = recommended[recommended != NO_ITEM].tolist()
+            is_broken = math.isnan(self.predicted(extracts, RANK))
+            yield [NO_ITEM] if is_broken else items, int(self.predicted(extracts, CATALOGUE_SIZE))
+
+
+class _RecommendationsCombineFn(beam.CombineFn):
+    """_Recommendations: memory grows with how many different items are recommended."""
+
+    def __init__(self, key: metric_types.MetricKey) -> None:
+        self.key = key
+
+    def create_accumulator(self) -> _Recommendations:
+        return _Recommendations(0, Counter())
+
+    def add_input(
+        self, accumulator: _Recommendations, element: tuple[list[int], int]
+    ) -> _Recommendations:
+        items, catalogue_size = element
+        accumulator.times.update(items)
+        return _Recommendations(catalogue_size, accumulator.times)
+
+    def merge_accumulators(self, accumulators: Iterable[_Recommendations]) -> _Recommendations:
+        size, times = 0, Counter[int]()
+        for accumulator in accumulators:
+            size = max(size, accumulator.catalogue_size)
+            times.update(accumulator.times)
+        return _Recommendations(size, times)
+
+    def extract_output(self, accumulator: _Recommendations) -> metric_types.MetricsDict:
+        return {self.key: accumulator}
+
+
+def _derived(
+    source: str,
+    terms: Callable[[str], _RowTerms],
+    combiner: type[beam.CombineFn],
+    value: Callable[[Any], tuple[float, ...]],
 ) -> Callable[..., metric_types.MetricComputations]:
-    def create(
-        name: str,
-        model_names: Iterable[str] = ("",),
-        eval_config: Any = None,
-        **unused: Any,
-    ) -> metric_types.MetricComputations:
-        computations = []
-        for model_name in model_names:
-            key = metric_types.MetricKey(name=name, model_name=model_name)
-            error = metric_types.MetricKey(name=f"{name}_standard_error", model_name=model_name)
-            computations.append(
-                metric_types.MetricComputation(
-                    keys=[key, error],
-                    preprocessors=None,
-                    combiner=_MeanCombineFn(row_value, key, error, root),
-                )
-            )
-        return computations
+    """The computations of a metric, and of its standard error if it has one.
 
-    return create
+    Args:
+      source: name of the private metric that the combiner makes; TFMA computes it once, however
+        many metrics are derived from it.
+      terms: given a model, makes the combiner's input of a row.
+      combiner: makes the private metric.
+      value: gives the metric's value, and perhaps its standard error.
+    """
+
+    def create(name: str, model_name: str = "", **unused: Any) -> metric_types.MetricComputations:
+        private, *keys = (
+            metric_types.MetricKey(name=key, model_name=model_name)
+            for key in (source, name, f"{name}_standard_error")
+        )
+        return [
+            metric_types.MetricComputation([private], [terms(model_name)], combiner(private)),
+            metric_types.DerivedMetricComputation(
+                keys, lambda metrics: dict(zip(keys, value(metrics[private]), strict=False))
+            ),
+        ]
+
+    return metric_util.merge_per_key_computations(create)
 
 
-def _ranked(rank: float, value: float) -> float | None:
-    """`value`, NaN where the rank is NaN (a score was), None where the row is not ranked."""
-    if math.isnan(rank):
+def _of_ratings(
+    value: Callable[[_RatingSums], tuple[float, ...]],
+) -> Callable[..., metric_types.MetricComputations]:
+    return _derived(
+        "_rating_sums",
+        _RatingTerms,
+        _SumCombineFn,
+        lambda sums: value(_RatingSums(*sums[:9].tolist(), error_of_decile=sums[9:].tolist())),
+    )
+
+
+def _of_ranks(
+    k: int, value: Callable[[_RankSums], tuple[float, ...]]
+) -> Callable[..., metric_types.MetricComputations]:
+    return _derived(
+        f"_rank_sums_at_{k}",
+        functools.partial(_RankTerms, k=k),
+        _SumCombineFn,
+        lambda sums: value(_RankSums(*sums.tolist())),
+    )
+
+
+def _of_recommendations(
+    value: Callable[[int, np.ndarray], float],
+) -> Callable[..., metric_types.MetricComputations]:
+    def of_all(recommendations: _Recommendations) -> tuple[float, ...]:
+        size, times = recommendations
+        if not times or NO_ITEM in times:
+            return (math.nan,)
+        return (value(size, np.sort(np.array(list(times.values()), float))),)
+
+    return _derived("_recommendations", _RecommendationTerms, _RecommendationsCombineFn, of_all)
+
+
+def _mean(count: float, total: float, squares: float) -> tuple[float, float]:
+    """The mean and its standard error."""
+    if count == 0:
+        return math.nan, math.nan
+    mean = total / count
+    return mean, math.sqrt(max(squares / count - mean * mean, 0.0) / count)
+
+
+def _root(mean: float, error: float) -> tuple[float, float]:
+    """The root of a mean, and its standard error by the delta method."""
+    root = math.sqrt(mean)
+    return root, error / (2 * root) if root else 0.0
+
+
+def _slope(sums: _RatingSums) -> float:
+    variance = sums.rows * sums.squared_rating - sums.rating**2
+    covariance = sums.rows * sums.rating_times_label - sums.rating * sums.label
+    # Below that it is rounding: all predictions are the same.
+    is_spread = variance > 1e-9 * sums.rows * sums.squared_rating
+    return covariance / variance if is_spread else math.nan
+
+
+def _gini(size: int, times: np.ndarray) -> float:
+    if size == 1:
         return math.nan
-    return None if rank == NOT_RANKED else value
-
-
-def _hit(rank: float, k: int) -> float:
-    return float(rank < k)
-
-
-def _gain(rank: float, k: int) -> float:
-    return 1.0 / math.log2(rank + 2.0) if 0 <= rank < k else 0.0
+    # Items that are never recommended come first, and add nothing to the sum.
+    place = np.arange(size - len(times), size) + 1
+    return float(np.sum((2 * place - size - 1) * times) / ((size - 1) * times.sum()))
 
 
 class RatingRMSE(tfma.metrics.Metric):
-    """Root of the mean squared error of the rating; its error by the delta method."""
+    """Root of the mean squared error of the rating."""
 
-    def __init__(self, name: str = "rmse") -> None:
+    def __init__(self, name: str) -> None:
         super().__init__(
-            metric_util.merge_per_key_computations(
-                _computations(lambda label, rating, rank: (rating - label) ** 2, root=True)
-            ),
+            _of_ratings(lambda s: _root(*_mean(s.rows, s.squared_error, s.fourth_power))),
             name=name,
         )
 
@@ -129,23 +288,49 @@ class RatingRMSE(tfma.metrics.Metric):
 class RatingMAE(tfma.metrics.Metric):
     """Mean absolute error of the rating."""
 
-    def __init__(self, name: str = "mae") -> None:
+    def __init__(self, name: str) -> None:
         super().__init__(
-            metric_util.merge_per_key_computations(
-                _computations(lambda label, rating, rank: abs(rating - label))
-            ),
+            _of_ratings(lambda s: _mean(s.rows, s.absolute_error, s.squared_error)), name=name
+        )
+
+
+class RatingBias(tfma.metrics.Metric):
+    """Mean predicted less mean actual rating (calibration in the large; 0 is best)."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(_of_ratings(lambda s: _mean(s.rows, s.error, s.squared_error)), name=name)
+
+
+class RatingCalibrationSlope(tfma.metrics.Metric):
+    """Slope of the regression of the actual on the predicted rating (Cox 1958; 1 is best).
+
+    Below 1 predictions are too extreme, above 1 too timid; NaN where all are the same.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(_of_ratings(lambda s: (_slope(s),)), name=name)
+
+
+class RatingExpectedCalibrationError(tfma.metrics.Metric):
+    """|mean predicted - mean actual rating| in each decile of the prediction, averaged over rows.
+
+    Naeini, Cooper and Hauskrecht 2015, with a rating in place of a probability. 0 is best, and
+    out of reach: with n rows in a decile chance alone makes about 0.8 residual deviations / √n.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            _of_ratings(lambda s: (sum(abs(error) for error in s.error_of_decile) / s.rows,)),
             name=name,
         )
 
 
 class CatalogueHitRate(tfma.metrics.Metric):
-    """Share of relevant held-out rows whose item ranks among the first `k`."""
+    """Share of relevant held-out rows whose item ranks among the first `k` of the catalogue."""
 
     def __init__(self, k: int, name: str) -> None:
         super().__init__(
-            metric_util.merge_per_key_computations(
-                _computations(lambda label, rating, rank: _ranked(rank, _hit(rank, k)))
-            ),
+            _of_ranks(k, lambda s: _mean(s.rows, s.hit, s.hit)),
             name=name,
             k=k,
         )
@@ -160,9 +345,50 @@ class CatalogueNDCG(tfma.metrics.Metric):
 
     def __init__(self, k: int, name: str) -> None:
         super().__init__(
-            metric_util.merge_per_key_computations(
-                _computations(lambda label, rating, rank: _ranked(rank, _gain(rank, k)))
-            ),
+            _of_ranks(k, lambda s: _mean(s.rows, s.gain, s.squared_gain)), name=name, k=k
+        )
+
+
+class SampledHitRate(tfma.metrics.Metric):
+    """HitRate at `k` among sampled negatives (He et al. 2017), to compare with papers.
+
+    Not to choose models by: sampling reorders them (Krichene and Rendle 2020).
+    """
+
+    def __init__(self, k: int, name: str) -> None:
+        super().__init__(
+            _of_ranks(k, lambda s: _mean(s.rows, s.sampled_hit, s.sampled_hit)), name=name, k=k
+        )
+
+
+class SampledNDCG(tfma.metrics.Metric):
+    """NDCG at `k` among sampled negatives; see SampledHitRate."""
+
+    def __init__(self, k: int, name: str) -> None:
+        super().__init__(
+            _of_ranks(k, lambda s: _mean(s.rows, s.sampled_gain, s.squared_sampled_gain)),
             name=name,
             k=k,
         )
+
+
+class CatalogueCoverage(tfma.metrics.Metric):
+    """Share of the catalogue that is in at least one user's list (Ge et al. 2010).
+
+    Of all rows, or of a slice by a feature of users; in others a user's list is where the row
+    lies that brings it along.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(_of_recommendations(lambda size, times: len(times) / size), name=name)
+
+
+class RecommendationGini(tfma.metrics.Metric):
+    """Gini coefficient of how often each item of the catalogue is recommended.
+
+    0: all equally often; 1: always the same one (Shani and Gunawardana 2011, with the items that
+    are never recommended). For slices see CatalogueCoverage.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(_of_recommendations(_gini), name=name)

@@ -1,4 +1,4 @@
-"""Ranks of held-out items in the whole catalogue.
+"""Ranks of held-out items in the whole catalogue and among sampled negatives; the first K items.
 
 Both models of a comparison are asked for the same catalogue and the same histories, never for
 what either carries inside; an item that a model does not know is scored as unknown.
@@ -6,66 +6,153 @@ what either carries inside; an item that a model does not know is scored as unkn
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
+import tensorflow as tf
 
-from tfx_recommender.components.evaluator.metrics import NOT_RANKED
+from tfx_recommender.components.evaluator.metrics import NO_ITEM, NOT_RANKED
 
-# User-item pairs scored at once: bounds the memory of a scorer's hidden layers.
+NEGATIVES = 99
+"""Sampled negatives of each held-out row (He et al. 2017)."""
+
+# Scores held at once: bounds the memory of a block, and of a scorer's hidden layers.
 _PAIRS = 1 << 20
 
 # (user ids [B], item ids [N]) -> preferences [B, N]
 Scorer = Callable[[np.ndarray, np.ndarray], np.ndarray]
+# Users and items of some ratings, positions in the ids given beside them, int [P] each.
+Pairs = tuple[np.ndarray, np.ndarray]
 
 
-def ranks(
+@dataclasses.dataclass(frozen=True)
+class Rankings:
+    """What one model makes of the held-out rows. Ranks start at 0; ties count against the model.
+
+    Attributes:
+      rank: float64 [R], among the items of the catalogue that the user has not rated in
+        training; NOT_RANKED where the row is not relevant, NaN where any of the user's scores is.
+      sampled_rank: float64 [R], likewise, among the row's sampled negatives.
+      user: int64 [W], the users with a ranked row, ascending.
+      recommended: int64 [W, min(k, N)], each user's first items of those not rated in training,
+        of equal scores the one that comes first in the catalogue; then NO_ITEM.
+    """
+
+    rank: np.ndarray
+    sampled_rank: np.ndarray
+    user: np.ndarray
+    recommended: np.ndarray
+
+
+def rank(
     scorer: Scorer,
     user_ids: np.ndarray,
     item_ids: np.ndarray,
-    held_out: tuple[np.ndarray, np.ndarray],
+    held_out: Pairs,
     relevant: np.ndarray,
-    history: tuple[np.ndarray, np.ndarray],
-) -> np.ndarray:
-    """The rank of each held-out row's item for its user.
-
-    Competitors are the items of the catalogue that the user has not rated in training. Ties
-    count against the model: an item ranks behind every other with the same score.
+    history: Pairs,
+    known: Pairs,
+    k: int,
+    seed: int,
+) -> Rankings:
+    """Ranks each relevant held-out row's item for its user.
 
     Args:
       scorer: preferences of users for items.
       user_ids: distinct users, bytes [U].
       item_ids: the catalogue, distinct items, bytes [N].
-      held_out: the rows' users and items, positions in `user_ids` and `item_ids`, int [R] each.
-      relevant: which rows to rank, bool [R].
-      history: users and items of the training ratings, likewise, int [T] each.
+      held_out: the rows [R] to rank.
+      relevant: which of them to rank, bool [R].
+      history: the training ratings [T].
+      known: the ratings of all splits, distinct; none of them is ever a negative.
+      k: length of the lists of recommended items.
+      seed: of the negatives; the same rows and ratings give the same ones.
+    """
+    items = len(item_ids)
+    ranks, sampled_ranks = (np.full(len(relevant), float(NOT_RANKED)) for _ in range(2))
+    users = np.unique(held_out[0][relevant])
+    place = np.full(len(user_ids), -1)
+    place[users] = np.arange(len(users))
+    rows = np.flatnonzero(relevant)
+    rows = rows[np.argsort(place[held_out[0][rows]], kind="stable")]
+    row_user, row_item = place[held_out[0][rows]], held_out[1][rows]
+    seen, rated = _of_users(place, history, items), _of_users(place, known, items)
+    recommended = np.full((len(users), min(k, items)), NO_ITEM)
+    generator = np.random.default_rng(seed)
+    block = max(1, _PAIRS // items)
+    for start in range(0, len(users), block):
+        stop = min(start + block, len(users))
+        # A copy: what the scorer returns may be read-only.
+        scores = np.array(scorer(user_ids[users[start:stop]], item_ids))
+        broken = np.isnan(scores).any(axis=1)
+        first, last = np.searchsorted(row_user, (start, stop))
+        user, item = row_user[first:last] - start, row_item[first:last]
+        score = scores[user, item]
+        negatives = sample_negatives(generator, user, _between(rated, start, stop), items)
+        at_least = scores[user[:, None], negatives] >= score[:, None]
+        sampled = np.count_nonzero(at_least & (negatives != NO_ITEM), axis=1)
+        # NaN is at least as large as nothing: what was seen does not compete.
+        scores[_between(seen, start, stop)] = np.nan
+        full = np.empty(len(user))
+        for some in range(0, len(user), block):
+            chunk = slice(some, some + block)
+            full[chunk] = np.count_nonzero(scores[user[chunk]] >= score[chunk, None], axis=1)
+        ranks[rows[first:last]] = np.where(broken[user], np.nan, full - 1)
+        sampled_ranks[rows[first:last]] = np.where(broken[user], np.nan, sampled)
+        scores[np.isnan(scores)] = -np.inf
+        best, best_items = tf.math.top_k(scores, recommended.shape[1])
+        is_left = (best > -np.inf) & ~broken[:, None]
+        recommended[start:stop] = np.where(is_left, best_items, NO_ITEM)
+    return Rankings(ranks, sampled_ranks, users, recommended)
+
+
+def sample_negatives(
+    generator: np.random.Generator, user: np.ndarray, rated: Pairs, items: int
+) -> np.ndarray:
+    """Draws NEGATIVES distinct items for each row, uniformly from those its user never rated.
+
+    Robert Floyd's algorithm (Bentley and Floyd 1987, "A sample of brilliance"), one step for all
+    rows at a time, draws places among what a user has not rated; no draw is ever rejected.
+
+    Args:
+      generator: drawn from in the order of the rows, however they are cut into calls.
+      user: int [r].
+      rated: their ratings, distinct, in ascending order of user, then item.
+      items: size of the catalogue.
 
     Returns:
-      float64 [R]: 0 is the top; NOT_RANKED where not relevant; NaN where any of the user's
-      scores is NaN.
+      int64 [r, NEGATIVES], positions in the catalogue; where a user has fewer unrated items, all
+      of them, then NO_ITEM.
     """
-    result = np.full(len(relevant), float(NOT_RANKED))
-    rows_of = _groups(held_out[0][relevant], np.flatnonzero(relevant), len(user_ids))
-    wanted = np.unique(held_out[0][relevant])
-    is_wanted = np.isin(history[0], wanted)
-    seen = _groups(history[0][is_wanted], history[1][is_wanted], len(user_ids))
-    block = max(1, _PAIRS // len(item_ids))
-    for start in range(0, len(wanted), block):
-        members = wanted[start : start + block]
-        scores = np.array(scorer(user_ids[members], item_ids), np.float64)
-        for one, member in zip(scores, members, strict=True):
-            rows = rows_of[member]
-            if np.isnan(one).any():
-                result[rows] = np.nan
-                continue
-            competitors = np.sort(np.delete(one, seen[member]))
-            at_least = len(competitors) - np.searchsorted(competitors, one[held_out[1][rows]])
-            result[rows] = at_least - 1
-    return result
+    first = np.searchsorted(rated[0], user)
+    unrated = items - (np.searchsorted(rated[0], user, side="right") - first)
+    size = np.minimum(unrated, NEGATIVES)
+    uniform = generator.random((len(user), NEGATIVES))
+    places = np.full((len(user), NEGATIVES), NO_ITEM)
+    for step in range(NEGATIVES):
+        last = unrated - size + step
+        drawn = (uniform[:, step] * (last + 1)).astype(np.int64)
+        is_taken = (places[:, :step] == drawn[:, None]).any(axis=1)
+        places[:, step] = np.where(step < size, np.where(is_taken, last, drawn), NO_ITEM)
+    # The item at place p is p plus the number of rated items with at most p unrated before them.
+    before = rated[1] - (np.arange(len(rated[0])) - np.searchsorted(rated[0], rated[0]))
+    width = items + 1
+    skipped = np.searchsorted(
+        rated[0] * width + before, user[:, None] * width + places, side="right"
+    )
+    return np.where(places == NO_ITEM, NO_ITEM, places + skipped - first[:, None])
 
 
-def _groups(keys: np.ndarray, values: np.ndarray, count: int) -> list[np.ndarray]:
-    """values grouped by key: element g holds those whose key is g."""
-    order = np.argsort(keys, kind="stable")
-    ends = np.cumsum(np.bincount(keys, minlength=count))
-    return np.split(values[order], ends[:-1])
+def _of_users(place: np.ndarray, pairs: Pairs, items: int) -> Pairs:
+    """The pairs of users that have a place, in order of place, then item."""
+    user = place[pairs[0]]
+    has_place = user >= 0
+    codes = np.sort(user[has_place] * items + pairs[1][has_place])
+    return codes // items, codes % items
+
+
+def _between(pairs: Pairs, start: int, stop: int) -> Pairs:
+    """The pairs of users `start` to `stop`, who become 0, 1, …"""
+    first, last = np.searchsorted(pairs[0], (start, stop))
+    return pairs[0][first:last] - start, pairs[1][first:last]

@@ -10,28 +10,27 @@ from tensorflow_model_analysis.proto import validation_result_pb2
 _NUMBER = "doubleValue"
 
 
-def metrics_of(
-    evaluation_uri: str, model: str, slice_key: tuple[tuple[str, str], ...] = ()
-) -> dict[str, float]:
-    """A model's metrics by name (NaN where TFMA has none).
+SliceKey = tuple[tuple[str, str], ...]
+"""((feature, value), …); () is all rows."""
+
+
+def metrics_of(evaluation_uri: str, model: str) -> dict[str, float]:
+    """A model's metrics on all rows, by name (NaN where TFMA has none).
 
     Args:
       evaluation_uri: of a ModelEvaluation artifact.
       model: `candidate` or `baseline`.
-      slice_key: ((feature, value), …); () is all rows.
     """
-    result = tfma.load_eval_result(evaluation_uri, model_name=model)
-    for key, outputs in result.slicing_metrics:
-        if key == slice_key:
-            metrics = outputs[""][""]
-            return {name: float(value.get(_NUMBER, math.nan)) for name, value in metrics.items()}
-    return {}
+    return sliced_metrics_of(evaluation_uri, model).get((), {})
 
 
-def slices_of(evaluation_uri: str, model: str) -> list[tuple[tuple[str, str], ...]]:
-    """The slices that an evaluation computed, all rows first."""
+def sliced_metrics_of(evaluation_uri: str, model: str) -> dict[SliceKey, dict[str, float]]:
+    """Likewise, of each slice that the evaluation computed, in order of slices."""
     result = tfma.load_eval_result(evaluation_uri, model_name=model)
-    return sorted(key for key, _ in result.slicing_metrics)
+    return {
+        key: {name: float(value.get(_NUMBER, math.nan)) for name, value in outputs[""][""].items()}
+        for key, outputs in sorted(result.slicing_metrics, key=lambda slice: slice[0])
+    }
 
 
 def reasons(evaluation_uri: str) -> list[str]:

@@ -14,6 +14,7 @@ from rich.console import Console
 from tests.conftest import write_config, write_small_data
 from tests.pipeline.test_story import tree
 from tfx_recommender.components import served_models
+from tfx_recommender.pipeline.config import Bounds, RmseBound, ShareBounds
 
 pytestmark = pytest.mark.slow
 
@@ -94,7 +95,9 @@ class Gate:
         )
         return str(path)
 
-    def judge(self, candidate: str, slices: tuple[str, ...] = ("gender",)) -> dict[str, Any]:
+    def judge(
+        self, candidate: str, slices: tuple[str, ...] = ("gender",), **bounds: Any
+    ) -> dict[str, Any]:
         """Runs the candidate through the real nodes; returns ModelSelector's verdict on it."""
         from tfx.dsl.components.common.importer import Importer
         from tfx.orchestration.pipeline import Pipeline
@@ -128,7 +131,8 @@ class Gate:
             rating_max=5.0,
         )
         model = Importer(source_uri=candidate, artifact_type=standard_artifacts.Model)
-        evaluation = self.config.evaluation.model_copy(update={"slices": slices})
+        gates = self.config.evaluation.gates.model_copy(update=bounds)
+        evaluation = self.config.evaluation.model_copy(update={"slices": slices, "gates": gates})
         judged = self.config.model_copy(update={"evaluation": evaluation})
         evaluator = Evaluator(
             examples=examples.outputs["examples"],
@@ -136,6 +140,7 @@ class Gate:
             baseline=baseline.outputs["model"],
             eval_config=quality_gate.eval_config(judged),
             relevance_threshold=1.0,
+            k=judged.evaluation.k,
         ).with_id("Evaluator-mf")
         selector = ModelSelector(
             {
@@ -222,6 +227,26 @@ def test_m1_the_served_model_does_not_beat_itself(gate: Gate) -> None:
     assert any(
         reason.startswith("hit_rate_at_5 changes by +0.0000") for reason in verdict["reasons"]
     )
+    assert tree(gate.serving) == before
+
+
+def test_m2_a_bound_on_any_other_figure_blocks_a_better_model(gate: Gate) -> None:
+    before = tree(gate.serving)
+    verdict = gate.judge(
+        gate.export(**BETTER_RATING, **BETTER_RANKING),
+        coverage=ShareBounds(min=0.99),
+        calibration_slope=Bounds(max=0.1),
+        rmse_by_user_activity_decile=RmseBound(max=0.01),
+        gini=ShareBounds(max=1),
+    )
+    assert not verdict["blessed"]
+    by_decile = [
+        reason for reason in verdict["reasons"] if "(slice user_activity_decile " in reason
+    ]
+    others = sorted(set(verdict["reasons"]) - set(by_decile))
+    assert [reason.split()[0] for reason in others] == ["calibration_slope", "coverage_at_5"]
+    assert len(by_decile) == 10
+    assert all(reason.startswith("rmse ") for reason in by_decile)
     assert tree(gate.serving) == before
 
 

@@ -158,6 +158,12 @@ def test_the_first_run_pushes_and_its_summary_keeps_the_contract(story: dict[str
         for metric in ("rmse", "mae", "hit_rate_at_5", "ndcg_at_5"):
             assert values[metric] >= 0
             assert values[f"{metric}_standard_error"] >= 0
+        for metric in ("sampled_hit_rate_at_5", "sampled_ndcg_at_5", "coverage_at_5", "gini_at_5"):
+            assert 0 <= values[metric] <= 1
+        for metric in ("rating_bias", "calibration_slope", "expected_calibration_error"):
+            assert isinstance(values[metric], float)
+        for decile in ("user_activity_decile", "item_popularity_decile"):
+            assert "1" in values[f"rmse_by_{decile}"]
     assert set(summary["models"]["mf"]["slices"]) == {"gender=F", "gender=M"}
     assert len(summary["node_seconds"]) == 8 + 2 * len(MODELS)
     assert summary["cached_nodes"] == []

@@ -1,0 +1,121 @@
+"""M2, M3: TFMA's own validator, given our EvalConfig, stops a model at each gate alone."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tfx.components  # noqa: F401 - must be imported before TFMA on older glibc
+from google.protobuf import json_format
+from tensorflow_model_analysis.evaluators import metrics_validator
+from tensorflow_model_analysis.metrics.metric_types import MetricKey
+from tensorflow_model_analysis.proto import config_pb2
+from tensorflow_model_analysis.utils import config_util
+
+from tfx_recommender.components.evaluator.component import BASELINE, CANDIDATE
+from tfx_recommender.pipeline import config, quality_gate
+
+BOUNDS = {
+    "rmse": {"max": 1.0},
+    "hit_rate": {"min": 0.2},
+    "mae": {"max": 0.8},
+    "rating_bias": {"min": -0.1, "max": 0.1},
+    "calibration_slope": {"min": 0.9, "max": 1.1},
+    "expected_calibration_error": {"max": 0.05},
+    "rmse_by_user_activity_decile": {"max": 1.5},
+    "rmse_by_item_popularity_decile": {"max": 1.6},
+    "ndcg": {"min": 0.1},
+    "coverage": {"min": 0.3},
+    "gini": {"max": 0.9},
+}
+GOOD = {
+    "rmse": 0.9,
+    "mae": 0.7,
+    "rating_bias": 0.05,
+    "calibration_slope": 1.0,
+    "expected_calibration_error": 0.02,
+    "hit_rate_at_5": 0.6,
+    "ndcg_at_5": 0.2,
+    "sampled_hit_rate_at_5": 0.6,
+    "sampled_ndcg_at_5": 0.4,
+    "coverage_at_5": 0.5,
+    "gini_at_5": 0.8,
+}
+IMPROVEMENT = {"rmse": -0.5, "hit_rate_at_5": 0.5}
+
+SliceKey = tuple[tuple[str, str], ...]
+
+
+def failures(folder: Path, metrics: dict[str, float], slice_key: SliceKey = ()) -> list[str]:
+    """What blocks a candidate with these metrics, by name."""
+    overrides = [f"evaluation.gates.{name}={bounds}" for name, bounds in BOUNDS.items()]
+    loaded = config.load(str(folder / "config.yaml"), overrides)
+    # What tfma.ExtractEvaluateAndWriteResults does with it first.
+    eval_config = config_util.update_eval_config_with_defaults(
+        json_format.Parse(quality_gate.eval_config(loaded), config_pb2.EvalConfig()),
+        has_baseline=True,
+    )
+    values: dict[MetricKey, float] = {}
+    for name, value in metrics.items():
+        key = MetricKey(name=name, model_name=CANDIDATE)
+        values |= {key: value, MetricKey(name=name, model_name=BASELINE): 0.0}
+        # TFMA computes them from both models' values; a NaN makes a NaN.
+        values[key.make_diff_key()] = IMPROVEMENT.get(name, 0.0) + 0 * value
+    result = metrics_validator.validate_metrics((slice_key, values), eval_config)
+    names = [
+        failure.metric_key.name
+        for validation in result.metric_validations_per_slice
+        for failure in validation.failures
+    ]
+    assert result.validation_ok == (not names)
+    return names
+
+
+def test_every_gate_has_a_bound_here() -> None:
+    assert set(BOUNDS) == set(config.Gates.model_fields)
+
+
+def test_a_model_within_all_bounds_is_blessed(small: Path) -> None:
+    assert failures(small, GOOD) == []
+    assert failures(small, GOOD | {"rmse": 1.4}, (("user_activity_decile", "3"),)) == []
+
+
+@pytest.mark.parametrize(
+    ("metric", "value"),
+    [
+        (f"{metric}_at_5" if f"{metric}_at_5" in GOOD else metric, value)
+        for metric, bounds in BOUNDS.items()
+        if "decile" not in metric
+        for value in (
+            *(bound + (0.001 if side == "max" else -0.001) for side, bound in bounds.items()),
+            math.nan,
+            None,
+        )
+    ],
+)
+def test_m2_m3_each_gate_blocks_alone(small: Path, metric: str, value: float | None) -> None:
+    """Beyond a bound, as a NaN, and when the metric is missing."""
+    metrics: dict[str, Any] = GOOD | {metric: value}
+    if value is None:
+        del metrics[metric]
+    assert set(failures(small, metrics)) == {metric}
+
+
+@pytest.mark.parametrize(
+    ("decile", "rmse"),
+    [
+        ("user_activity_decile", 1.501),
+        ("item_popularity_decile", 1.601),
+        ("user_activity_decile", math.nan),
+    ],
+)
+def test_m2_m3_the_worst_decile_blocks(small: Path, decile: str, rmse: float) -> None:
+    for number in ("1", "10"):
+        assert failures(small, GOOD | {"rmse": rmse}, ((decile, number),)) == ["rmse"]
+
+
+def test_the_sampled_protocol_gates_nothing(small: Path) -> None:
+    nothing = {"sampled_hit_rate_at_5": math.nan, "sampled_ndcg_at_5": math.nan}
+    assert failures(small, GOOD | nothing) == []
