@@ -23,7 +23,7 @@ def test_each_row_is_one_example_with_its_users_and_items_features(tmp_path: Pat
     columns = {
         "user_id": np.array([0, 1, 2, 0, 1], np.int32),
         "item_id": np.array([3, 2, 1, 0, 0], np.int32),
-        "rating": np.array([1, 4.5, 4.5, 2, 3], np.float32),
+        "rating": np.array([1, 4.5, 4.5, 1, 3], np.float32),
         "timestamp": np.array([7, 8, -9, 2**40, 1]),
     }
     rows = dataset.Dataset(
@@ -36,7 +36,7 @@ def test_each_row_is_one_example_with_its_users_and_items_features(tmp_path: Pat
         "train": [
             {"user_id": "a", "item_id": "s", "rating": 1.0, "timestamp": 7, "age": 30, "tags": "y"},
             {"user_id": "é", "item_id": "r", "rating": 4.5, "timestamp": 8},
-            {"user_id": "a", "item_id": "p", "rating": 2.0, "timestamp": 2**40, "age": 30,
+            {"user_id": "a", "item_id": "p", "rating": 1.0, "timestamp": 2**40, "age": 30,
              "tags": ["x", "ü"]},
         ],
         "validation": [

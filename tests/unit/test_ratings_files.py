@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from tests.conftest import table_of
 from tfx_recommender.components.errors import BadDataError
-from tfx_recommender.components.ratings_example_gen import ratings_table, text_file
+from tfx_recommender.components.ratings_example_gen import parquet_file, ratings_table, text_file
 from tfx_recommender.components.ratings_example_gen.config import Data
 
 HEADER = b"user_id,item_id,rating,timestamp\n"
@@ -192,7 +192,7 @@ def test_parquet_is_read_as_the_same_text_would_be(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "what"),
     [
-        ({"rating": pa.array([3, 6])}, "parquet:2: rating '6' is not within"),
+        ({"rating": pa.array([3.5, 6])}, "parquet:2: rating '6' is not within"),
         ({"rating": pa.array([3, None])}, "parquet:2: rating '' is empty"),
         ({"rating": pa.array([float("nan"), 3])}, "parquet:1: rating 'nan' is not within"),
         ({"user_id": pa.array(["a", None])}, "parquet:2: user_id '' is empty"),
@@ -204,8 +204,9 @@ def test_parquet_is_read_as_the_same_text_would_be(tmp_path: Path) -> None:
     ],
 )
 def test_a_bad_row_of_parquet_is_named_by_its_number(
-    tmp_path: Path, columns: dict[str, pa.Array], what: str
+    tmp_path: Path, columns: dict[str, pa.Array], what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(parquet_file, "_BLOCK_ROWS", 1)
     with pytest.raises(BadDataError) as error:
         read_parquet(tmp_path, **columns)
     assert what in str(error.value)
