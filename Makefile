@@ -3,7 +3,7 @@
 BIN := .venv/bin
 CONFIG := pipeline/configs/movielens-100k.yaml
 
-.PHONY: help setup demo test test-fast test-kubeflow image lint format lock clean
+.PHONY: help setup demo test test-fast test-kubeflow bench-speed image lint format lock clean
 
 help:  ## Lists the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -23,6 +23,9 @@ test-fast: setup  ## Runs the unit and contract tests alone
 
 test-kubeflow: setup  ## Builds the image and runs the compiled pipeline in containers (Podman or Docker)
 	@tests/container/run.sh
+
+bench-speed: setup  ## Compares with stock TFX, node by node, on generated data (SCALE=full: ours at 17 million)
+	@$(BIN)/python -m benchmarks.speed $(if $(filter full,$(SCALE)),--full,--rows 10000 --rows 100000 --rows 1000000)
 
 image:  ## Builds the image of all steps (BASE=… chooses another Debian 13 with Python 3.11)
 	@kubeflow/build_image.sh

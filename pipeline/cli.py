@@ -143,14 +143,45 @@ def tune(
     commands.tune(settings, space, trials, out, verbose)
 
 
-@cli.command()
-@click.argument("name", type=click.Choice(["movielens-100k"]))
-@click.option("--to", default="data", show_default=True, help="The folder to put it in.")
-def data(name: str, to: str) -> None:
-    """Fetches and unpacks a known data set."""
+_TO = click.option("--to", default="data", show_default=True, help="The folder to put it in.")
+_SEED = click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+
+
+@cli.group()
+def data() -> None:
+    """Fetches a known data set, or generates one, into a folder of its name."""
+
+
+@data.command()
+@_TO
+def movielens_100k(to: str) -> None:
+    """MovieLens-100k: 100,000 ratings of films, with metadata."""
     from tfx_recommender.pipeline import datasets
 
-    datasets.fetch(name, to)
+    datasets.fetch("movielens-100k", to)
+
+
+@data.command()
+@_TO
+@_SEED
+def libimseti_like(to: str, seed: int) -> None:
+    """As many made-up ratings as LibimSeTi has (17 million), of the same statistics."""
+    from tfx_recommender.pipeline import datasets, synthetic_ratings
+
+    datasets.generate("libimseti-like", to, synthetic_ratings.Size(seed=seed))
+
+
+@data.command()
+@_TO
+@_SEED
+@click.option("--users", required=True, type=click.IntRange(2))
+@click.option("--items", required=True, type=click.IntRange(2))
+@click.option("--ratings", required=True, type=click.IntRange(2))
+def synthetic(to: str, seed: int, users: int, items: int, ratings: int) -> None:
+    """The same in any size."""
+    from tfx_recommender.pipeline import datasets, synthetic_ratings
+
+    datasets.generate("synthetic", to, synthetic_ratings.Size(users, items, ratings, seed))
 
 
 def load(path: str, overrides: tuple[str, ...]) -> Config:

@@ -1,12 +1,15 @@
-"""Fetches known data sets and writes them in one plain form, whatever the source's.
+"""Fetches known data sets, in one plain form whatever the source's, and generates others.
 
 MovieLens may be used for research but not redistributed, so it is fetched and never shipped.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import dataclasses
 import io
+import json
 import os
 import re
 import shutil
@@ -15,11 +18,12 @@ import sys
 import tempfile
 import urllib.request
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from rich.console import Console
 
-from tfx_recommender.components.errors import UserError
+from tfx_recommender.components.errors import ConfigError, UserError
+from tfx_recommender.pipeline import synthetic_ratings
 
 _GROUPLENS = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
 _WHEEL = "recbole==1.2.1"
@@ -71,23 +75,61 @@ def fetch(name: str, to: str) -> None:
     raise UserError(f"{name} cannot be fetched: {'; '.join(failures)}")
 
 
+def generate(name: str, to: str, size: synthetic_ratings.Size) -> None:
+    """Generates a data set into `<to>/<name>/`; the same one is kept if it is there already.
+
+    Raises:
+      ConfigError: the sizes do not fit together, or another data set is there.
+    """
+    size.check()
+    console = Console(stderr=True, soft_wrap=True)
+    target = os.path.join(to, name)
+    if os.path.exists(target):
+        if not _is_of(target, size):
+            raise ConfigError(f"{target}: another data set is there; remove it or set --to")
+        console.print(f"{target} is there already")
+        return
+    with (
+        console.status(f"generating {size.ratings:,} ratings …"),
+        _all_or_nothing(target) as folder,
+    ):
+        synthetic_ratings.write(folder, size)
+    console.print(f"{size.ratings:,} ratings are in {target}")
+
+
+def _is_of(target: str, size: synthetic_ratings.Size) -> bool:
+    try:
+        with open(os.path.join(target, synthetic_ratings.SETTINGS_FILE), encoding="utf-8") as file:
+            known = json.load(file)
+    except (OSError, ValueError):
+        return False
+    return dataclasses.asdict(size).items() <= known.items()
+
+
 def write(target: str, tables: Tables) -> None:
     """Writes `ratings.csv`, `users.csv` and `items.csv`, all or nothing."""
-    parent = os.path.dirname(os.path.abspath(target))
-    os.makedirs(parent, exist_ok=True)
-    temporary = tempfile.mkdtemp(dir=parent)
-    try:
+    with _all_or_nothing(target) as folder:
         for name, columns, rows in zip(
             ("ratings", "users", "items"),
             (RATING_COLUMNS, USER_COLUMNS, ITEM_COLUMNS),
             tables,
             strict=True,
         ):
-            path = os.path.join(temporary, f"{name}.csv")
+            path = os.path.join(folder, f"{name}.csv")
             with open(path, "w", encoding="utf-8", newline="") as file:
                 writer = csv.writer(file, lineterminator="\n")
                 writer.writerow(columns)
                 writer.writerows(rows)
+
+
+@contextlib.contextmanager
+def _all_or_nothing(target: str) -> Iterator[str]:
+    """A folder to write to, which becomes `target` if nothing goes wrong."""
+    parent = os.path.dirname(os.path.abspath(target))
+    os.makedirs(parent, exist_ok=True)
+    temporary = tempfile.mkdtemp(dir=parent)
+    try:
+        yield temporary
         os.chmod(temporary, 0o755)
         os.rename(temporary, target)
     except BaseException:

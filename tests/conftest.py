@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import yaml
 
@@ -116,6 +117,14 @@ def write_config(folder: Path, **changes: Any) -> Path:
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(values, allow_unicode=True), encoding="utf-8")
     return path
+
+
+def table_of(ratings: Any, rows: Any) -> pa.Table:
+    """Some rows of `ratings_table.Ratings`, ids as strings."""
+    columns = {name: pa.array(values[rows]) for name, values in ratings.columns.items()}
+    columns["user_id"] = ratings.users.ids.take(columns["user_id"])
+    columns["item_id"] = ratings.items.ids.take(columns["item_id"])
+    return pa.table(columns)
 
 
 @pytest.fixture

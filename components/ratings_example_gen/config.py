@@ -14,8 +14,13 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class TextFile(_Frozen):
-    """A delimited text file with a fixed list of columns."""
+class TableFile(_Frozen):
+    """A file with a fixed list of columns: delimited text, or Parquet if its name ends so.
+
+    Text may be compressed, by name: `.gz`, `.bz2`, `.zst`, `.lz4`. Parquet knows its columns and
+    has no use for `header`, `delimiter`, `quote` and `encoding`; ids in it may be whole numbers,
+    times may be timestamps.
+    """
 
     columns: Annotated[tuple[str, ...], Field(min_length=2)]
     """Every column of the file. With a header: exactly its names, in any order."""
@@ -29,7 +34,7 @@ class TextFile(_Frozen):
     """Python's name of the file's encoding."""
 
     @model_validator(mode="after")
-    def _check(self) -> TextFile:
+    def _check(self) -> TableFile:
         if len(set(self.columns)) < len(self.columns):
             raise ValueError("columns: a name stands there twice")
         try:
@@ -52,7 +57,7 @@ class TextFile(_Frozen):
                 )
 
 
-class RatingsFiles(TextFile):
+class RatingsFiles(TableFile):
     """The ratings: one row says who rated what, how, and when."""
 
     paths: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -99,7 +104,7 @@ class FeatureColumn(_Frozen):
         return self
 
 
-class EntityFile(TextFile):
+class EntityFile(TableFile):
     """The metadata of users or of items: one row each."""
 
     path: str
@@ -130,6 +135,9 @@ class Data(_Frozen):
     """The users' metadata."""
     items: EntityFile | None = None
     """The items' metadata."""
+    rows_in_memory: Annotated[int, Field(ge=1)] = 10_000_000
+    """So many ratings are sorted at a time (some 100 bytes each), whole users; the rest wait on
+    disk, in TMPDIR. Changes no result."""
 
     @model_validator(mode="after")
     def _check(self) -> Data:

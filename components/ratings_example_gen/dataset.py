@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
-import pyarrow as pa
-import pyarrow.compute as pc
+import numpy as np
 
 from tfx_recommender.components.errors import BadDataError
 from tfx_recommender.components.ratings_example_gen import ratings_table, splitting
 from tfx_recommender.components.ratings_example_gen.config import Data, Split
 from tfx_recommender.transform.features import ITEM_ID, RATING, SPLITS, TEST, TRAIN, USER_ID
+
+_BLOCK_ROWS = 1 << 17
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,25 +27,34 @@ class Dataset:
     ratings: ratings_table.Ratings
     assignment: splitting.Assignment
 
-    def split(self, name: str) -> pa.Table:
-        """The rows of one split."""
-        return self.ratings.table.take(pa.array(self.assignment.rows[name]))
+    def rows(self, name: str) -> Iterator[np.ndarray]:
+        """Row numbers of one split, ascending, some at a time."""
+        place, split = self.assignment.place, SPLITS.index(name)
+        for start in range(0, len(place), _BLOCK_ROWS):
+            yield start + np.flatnonzero(place[start : start + _BLOCK_ROWS] == split)
 
     def counts(self) -> dict[str, int]:
         """How many users, items, ratings, and what was left out or is missing."""
-        table, train = self.ratings.table, self.split(TRAIN)
+        users, items = self.ratings.users, self.ratings.items
+        kept = int(self.ratings.latest.sum())
         return {
-            "users": _distinct(table, USER_ID),
-            "items": _distinct(table, ITEM_ID),
-            "ratings": len(table),
-            **{name: len(self.assignment.rows[name]) for name in SPLITS},
-            "train_users": _distinct(train, USER_ID),
-            "train_items": _distinct(train, ITEM_ID),
-            "repeated_ratings_dropped": self.ratings.repeated,
+            "users": len(users.ids),
+            "items": len(items.ids),
+            "ratings": kept,
+            **self.assignment.counts(),
+            "train_users": self._distinct(USER_ID, len(users.ids)),
+            "train_items": self._distinct(ITEM_ID, len(items.ids)),
+            "repeated_ratings_dropped": len(self.ratings) - kept,
             "users_too_few_to_hold_out": self.assignment.users_too_few,
-            "users_without_metadata": self.ratings.users_without_metadata,
-            "items_without_metadata": self.ratings.items_without_metadata,
+            "users_without_metadata": users.without_metadata,
+            "items_without_metadata": items.without_metadata,
         }
+
+    def _distinct(self, column: str, size: int) -> int:
+        found = np.zeros(size, bool)
+        for rows in self.rows(TRAIN):
+            found[self.ratings.columns[column][rows]] = True
+        return int(found.sum())
 
 
 def read(data: Data, split: Split, relevance_threshold: float) -> Dataset:
@@ -59,14 +70,11 @@ def read(data: Data, split: Split, relevance_threshold: float) -> Dataset:
         item of the test split is relevant.
     """
     ratings = ratings_table.read(data)
-    dataset = Dataset(ratings, splitting.assign(ratings.table, split))
-    if not pc.any(pc.greater_equal(dataset.split(TEST)[RATING], relevance_threshold)).as_py():
+    dataset = Dataset(ratings, splitting.assign(ratings, split))
+    rating = ratings.columns[RATING]
+    if not any((rating[rows] >= relevance_threshold).any() for rows in dataset.rows(TEST)):
         raise BadDataError(
             "no rating of the test split reaches evaluation.relevance_threshold"
             f" {relevance_threshold:g}; lower it or bring more data"
         )
     return dataset
-
-
-def _distinct(table: pa.Table, name: str) -> int:
-    return pc.count_distinct(table[name]).as_py()

@@ -21,6 +21,7 @@ from tfx_recommender.components.ratings_example_gen.config import (
     Split,
     TimeCut,
 )
+from tfx_recommender.components.ratings_example_gen.ratings_table import Ratings
 from tfx_recommender.transform.features import (
     ITEM_ID,
     SPLITS,
@@ -31,94 +32,113 @@ from tfx_recommender.transform.features import (
     VALIDATION,
 )
 
+# Rows of this place are in no split: a later row rates the same pair.
+NOWHERE = len(SPLITS)
+_TRAIN, _VALIDATION, _TEST = (SPLITS.index(name) for name in (TRAIN, VALIDATION, TEST))
+_BLOCK_ROWS = 1 << 20
+
 
 @dataclasses.dataclass(frozen=True)
 class Assignment:
     """Which rows belong to which split.
 
     Attributes:
-      rows: split -> row numbers, ascending, int64.
+      place: uint8 [rows]: the place of a row's split in `SPLITS`, or `NOWHERE`.
       users_too_few: users with too few ratings to hold any out, wholly in train
         (leave-last-out only).
     """
 
-    rows: dict[str, np.ndarray]
+    place: np.ndarray
     users_too_few: int
 
+    def counts(self) -> dict[str, int]:
+        """Rows of each split."""
+        counts = np.bincount(self.place, minlength=NOWHERE)
+        return dict(zip(SPLITS, counts[:NOWHERE].tolist(), strict=True))
 
-def assign(table: pa.Table, split: Split) -> Assignment:
+
+def assign(ratings: Ratings, split: Split) -> Assignment:
     """Splits the ratings.
 
     Args:
-      table: see `ratings_table.Ratings`.
+      ratings: all of them.
       split: the strategy and its settings.
 
     Raises:
       BadDataError: a split comes out empty, or the strategy needs times and there are none.
     """
-    if not isinstance(split, Random) and TIMESTAMP not in table.column_names:
+    if not isinstance(split, Random) and TIMESTAMP not in ratings.columns:
         raise BadDataError(
             f"split.strategy {split.strategy} needs times: name data.ratings.timestamp,"
             " or choose strategy random"
         )
     too_few = 0
     if isinstance(split, LeaveLastOut):
-        place, too_few = _leave_last_out(table, split)
+        place, too_few = _leave_last_out(ratings, split)
     elif isinstance(split, TimeCut):
-        place = _time_cut(table, split)
+        place = _time_cut(ratings, split)
     else:
-        place = _random(table, split)
-    rows = {name: np.flatnonzero(place == number) for number, name in enumerate(SPLITS)}
-    for name, members in rows.items():
-        if len(members) == 0:
+        place = _random(ratings, split)
+    place[~ratings.latest] = NOWHERE
+    assignment = Assignment(place, too_few)
+    for name, count in assignment.counts().items():
+        if count == 0:
             raise BadDataError(
-                f"the {name} split is empty ({len(table)} ratings, split.strategy"
+                f"the {name} split is empty ({ratings.latest.sum()} ratings, split.strategy"
                 f" {split.strategy}); bring more data or change the split settings"
             )
-    return Assignment(rows, too_few)
+    return assignment
 
 
-_TRAIN, _VALIDATION, _TEST = (SPLITS.index(name) for name in (TRAIN, VALIDATION, TEST))
-
-
-def _leave_last_out(table: pa.Table, split: LeaveLastOut) -> tuple[np.ndarray, int]:
-    user = table[USER_ID].combine_chunks().dictionary_encode().indices.to_numpy()
-    item_id = table[ITEM_ID].combine_chunks().dictionary_encode()
-    names = item_id.dictionary
+def _leave_last_out(ratings: Ratings, split: LeaveLastOut) -> tuple[np.ndarray, int]:
+    names = ratings.items.ids
     rank = np.empty(len(names), np.int64)
     rank[np.lexsort((names.to_pandas(), pc.utf8_length(names).to_numpy()))] = np.arange(len(names))
-    order = np.lexsort((rank[item_id.indices.to_numpy()], table[TIMESTAMP].to_numpy(), user))
-    count = np.bincount(user)
-    # Within a user, 0 is the last rating.
-    from_last = np.empty(len(user), np.int64)
-    from_last[order] = np.cumsum(count)[user[order]] - 1 - np.arange(len(user))
-    held_out = split.validation + split.test
-    enough = count > held_out
-    place = np.full(len(user), _TRAIN)
-    place[enough[user] & (from_last < held_out)] = _VALIDATION
-    place[enough[user] & (from_last < split.test)] = _TEST
-    return place, int((~enough).sum())
+    place = np.full(len(ratings), _TRAIN, np.uint8)
+    held_out, too_few = split.validation + split.test, 0
+    for all_rows in ratings.by_users():
+        rows = all_rows[ratings.latest[all_rows]]
+        user, item, time = (ratings.columns[name][rows] for name in (USER_ID, ITEM_ID, TIMESTAMP))
+        order = np.lexsort((rank[item], time, user))
+        rows, user = rows[order], user[order]
+        # Users are numbered, so these are consecutive ones.
+        count = np.bincount(user - user[0])
+        # Within a user, 0 is the last rating.
+        from_last = (np.cumsum(count) - 1)[user - user[0]] - np.arange(len(rows))
+        enough = (count > held_out)[user - user[0]]
+        place[rows[enough & (from_last < held_out)]] = _VALIDATION
+        place[rows[enough & (from_last < split.test)]] = _TEST
+        too_few += int((count <= held_out).sum())
+    return place, too_few
 
 
-def _time_cut(table: pa.Table, split: TimeCut) -> np.ndarray:
+def _time_cut(ratings: Ratings, split: TimeCut) -> np.ndarray:
     cuts = [
         (moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp()
         for moment in (split.validation_from, split.test_from)
     ]
-    return np.searchsorted(cuts, table[TIMESTAMP].to_numpy(), side="right")
+    place = np.searchsorted(cuts, ratings.columns[TIMESTAMP], side="right")
+    return place.astype(np.uint8)
 
 
-def _random(table: pa.Table, split: Random) -> np.ndarray:
+def _random(ratings: Ratings, split: Random) -> np.ndarray:
     import tensorflow as tf  # for this alone, and it takes seconds
 
-    # Ids hold no line break, so no two pairs are joined to the same text.
-    pairs = pc.binary_join_element_wise(table[USER_ID], table[ITEM_ID], "\n")
+    place = np.full(len(ratings), _TRAIN, np.uint8)
     buckets = 1 << 30
-    hashes = tf.strings.to_hash_bucket_strong(
-        pairs.to_numpy(zero_copy_only=False), buckets, key=[split.seed, 0]
-    ).numpy()
-    share = hashes / buckets
-    place = np.full(len(share), _TRAIN)
-    place[share < split.test + split.validation] = _VALIDATION
-    place[share < split.test] = _TEST
+    for start in range(0, len(ratings), _BLOCK_ROWS):
+        user, item = (
+            pa.array(ratings.columns[name][start : start + _BLOCK_ROWS])
+            for name in (USER_ID, ITEM_ID)
+        )
+        # Ids hold no line break, so no two pairs are joined to the same text.
+        pairs = pc.binary_join_element_wise(
+            ratings.users.ids.take(user), ratings.items.ids.take(item), "\n"
+        )
+        hashes = tf.strings.to_hash_bucket_strong(
+            pairs.to_numpy(zero_copy_only=False), buckets, key=[split.seed, 0]
+        ).numpy()
+        share, of_block = hashes / buckets, place[start : start + _BLOCK_ROWS]
+        of_block[share < split.test + split.validation] = _VALIDATION
+        of_block[share < split.test] = _TEST
     return place

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from tests.conftest import write_config, write_small_data
+from tests.conftest import table_of, write_config, write_small_data
 from tests.pipeline.test_story import tree
 from tfx_recommender.components import served_models
 from tfx_recommender.pipeline.config import Bounds, RmseBound, ShareBounds
+from tfx_recommender.transform.features import SPLITS
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +33,10 @@ class Gate:
         self.store = local_runner.Store(str(folder / "metadata.sqlite"))
         self.dag = dag
         data = dataset.read(self.config.data, self.config.split, self.config.relevance_threshold)
-        self.rows = {name: data.split(name) for name in ("train", "validation", "test")}
+        place = data.assignment.place
+        self.rows = {
+            name: table_of(data.ratings, place == SPLITS.index(name)) for name in ("train", "test")
+        }
         self.models = 0
 
     def export(

@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
+from tests.conftest import table_of
 from tfx_recommender.components.errors import BadDataError
-from tfx_recommender.components.ratings_example_gen import ratings_table
+from tfx_recommender.components.ratings_example_gen import parquet_file, ratings_table, text_file
 from tfx_recommender.components.ratings_example_gen.config import Data
 
 HEADER = b"user_id,item_id,rating,timestamp\n"
 GOOD = HEADER + b"a,x,3,10\nb,y,4.5,11\n"
 
 
-def read(tmp_path: Path, content: bytes, **settings: Any) -> Any:
-    path = tmp_path / "ratings.csv"
-    path.write_bytes(content)
+def read(tmp_path: Path, content: bytes, name: str = "ratings.csv", **settings: Any) -> pa.Table:
+    (tmp_path / name).write_bytes(content)
+    return read_paths(tmp_path / name, **settings)
+
+
+def read_paths(*paths: Path, rows_in_memory: int = 1000, **settings: Any) -> pa.Table:
     form = {
-        "paths": [str(path)],
+        "paths": [str(path) for path in paths],
         "columns": ["user_id", "item_id", "rating", "timestamp"],
         "timestamp": "timestamp",
         "rating_range": [1, 5],
     }
-    return ratings_table.read(Data.model_validate({"ratings": form | settings})).table
+    data = {"ratings": form | settings, "rows_in_memory": rows_in_memory}
+    ratings = ratings_table.read(Data.model_validate(data))
+    return table_of(ratings, ratings.latest)
 
 
 @pytest.mark.parametrize(
@@ -110,6 +120,112 @@ def test_d6_of_a_repeated_pair_the_latest_rating_counts(tmp_path: Path) -> None:
     ]
 
 
+def test_what_is_wrong_is_named_by_its_line_in_later_blocks_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [f"u{n % 50},é{n},{n % 5 + 1},{n}\r\n".encode() for n in range(300)]
+    expected = read(tmp_path, HEADER + b"".join(lines))
+    monkeypatch.setattr(text_file, "_BLOCK_BYTES", 97)
+    assert read(tmp_path, HEADER + b"".join(lines)).equals(expected)
+    for bad, what in (
+        (b"u,\xff,3,1\n", "is not utf-8"),
+        (b"u,i,3\n", "has 3 columns"),
+        (b"u,i,6,1\n", "not within"),
+        (b"u,,3,1\n", "is empty"),
+        (b"u,i,3,noon\n", "not a whole number"),
+    ):
+        content = HEADER + b"".join([*lines[:250], bad, *lines[250:]])
+        with pytest.raises(BadDataError, match=f"ratings.csv:252: .*{what}"):
+            read(tmp_path, content)
+
+
+def test_several_files_are_one_and_each_line_is_its_files_own(tmp_path: Path) -> None:
+    one, other = tmp_path / "1.csv", tmp_path / "2.csv"
+    one.write_bytes(GOOD)
+    other.write_bytes(HEADER + b"b,x,2,12\na,x,1,9\n")
+    table = read_paths(one, other)
+    assert table["user_id"].to_pylist() == ["a", "b", "b"]
+    assert table["rating"].to_pylist() == [3, 4.5, 2]
+    other.write_bytes(HEADER + b"b,x,7,12\n")
+    with pytest.raises(BadDataError, match=r"2\.csv:2: "):
+        read_paths(one, other)
+
+
+def test_compressed_files_are_read_by_name_and_broken_ones_named(tmp_path: Path) -> None:
+    expected = read(tmp_path, GOOD)
+    assert read(tmp_path, gzip.compress(GOOD), "ratings.csv.gz").equals(expected)
+    assert read(tmp_path, bz2.compress(GOOD), "ratings.csv.bz2").equals(expected)
+    bad = gzip.compress(GOOD + b"c,z,6,12\n")
+    with pytest.raises(BadDataError, match=r"ratings\.csv\.gz:4: .* not within"):
+        read(tmp_path, bad, "ratings.csv.gz")
+    for broken in (GOOD, bad[:-12]):
+        with pytest.raises(BadDataError, match=r"ratings\.csv\.gz: cannot be read"):
+            read(tmp_path, broken, "ratings.csv.gz")
+
+
+COLUMNS = {
+    "item_id": pa.array([7, 8]),
+    "user_id": pa.array(["a", "b"]),
+    "rating": pa.array([3, 4.5]),
+    "timestamp": pa.array([10, 11]),
+}
+
+
+def read_parquet(tmp_path: Path, **columns: pa.Array) -> pa.Table:
+    path = tmp_path / "ratings.parquet"
+    parquet.write_table(pa.table(COLUMNS | columns), path)
+    return read_paths(path)
+
+
+def test_parquet_is_read_as_the_same_text_would_be(tmp_path: Path) -> None:
+    expected = read(tmp_path, HEADER + b"a,7,3,10\nb,8,4.5,11\n")
+    assert read_parquet(tmp_path).equals(expected)
+    same = {
+        "item_id": pa.array(["7", "8"], pa.large_string()),
+        "user_id": pa.array(["a", "b"]).dictionary_encode(),
+        "rating": pa.array([3, 4.5], pa.float32()),
+        "timestamp": pa.array([10_000, 11_000], pa.timestamp("ms")),
+    }
+    assert read_parquet(tmp_path, **same).equals(expected)
+
+
+@pytest.mark.parametrize(
+    ("columns", "what"),
+    [
+        ({"rating": pa.array([3.5, 6])}, "parquet:2: rating '6' is not within"),
+        ({"rating": pa.array([3, None])}, "parquet:2: rating '' is empty"),
+        ({"rating": pa.array([float("nan"), 3])}, "parquet:1: rating 'nan' is not within"),
+        ({"user_id": pa.array(["a", None])}, "parquet:2: user_id '' is empty"),
+        ({"user_id": pa.array(["a", "b\n"])}, "parquet:2: user_id 'b\\n' holds a line break"),
+        ({"user_id": pa.array([1.0, 2.0])}, "parquet: user_id holds double"),
+        ({"user_id": pa.array([["a"], ["b"]])}, "parquet: user_id holds list"),
+        ({"timestamp": pa.array([1.5, 2])}, "parquet:1: timestamp '1.5' is not a whole number"),
+        ({"more": pa.array([1, 2])}, "parquet: has unknown more"),
+    ],
+)
+def test_a_bad_row_of_parquet_is_named_by_its_number(
+    tmp_path: Path, columns: dict[str, pa.Array], what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet_file, "_BLOCK_ROWS", 1)
+    with pytest.raises(BadDataError) as error:
+        read_parquet(tmp_path, **columns)
+    assert what in str(error.value)
+
+
+def test_what_is_not_parquet_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadDataError, match=r"ratings\.parquet: cannot be read .* is it Parquet"):
+        read(tmp_path, GOOD, "ratings.parquet")
+
+
+def test_how_much_is_sorted_at_a_time_changes_no_result(tmp_path: Path) -> None:
+    rows = [f"u{n * 7 % 23},i{n * 5 % 11},{n % 5 + 1},{n * 3 % 17}\n" for n in range(600)]
+    content = HEADER + "".join(rows).encode()
+    expected = read(tmp_path, content)
+    assert len(expected) == 253
+    for rows_in_memory in (1, 40, 100):
+        assert read(tmp_path, content, rows_in_memory=rows_in_memory).equals(expected)
+
+
 def metadata(tmp_path: Path, users: str) -> Data:
     (tmp_path / "ratings.csv").write_bytes(GOOD)
     (tmp_path / "users.csv").write_text(users)
@@ -132,9 +248,10 @@ def metadata(tmp_path: Path, users: str) -> Data:
 
 def test_metadata_are_joined_and_unknown_users_counted(tmp_path: Path) -> None:
     ratings = ratings_table.read(metadata(tmp_path, "id,age,tags\na,30,x|y\nq,4,\n"))
-    assert ratings.table["age"].to_pylist() == [30.0, None]
-    assert ratings.table["tags"].to_pylist() == [["x", "y"], None]
-    assert ratings.users_without_metadata == 1
+    assert ratings.users.ids.to_pylist() == ["a", "b"]
+    assert ratings.users.features["age"].to_pylist() == [30.0, None]
+    assert ratings.users.features["tags"].to_pylist() == [["x", "y"], None]
+    assert ratings.users.without_metadata == 1
 
 
 @pytest.mark.parametrize(

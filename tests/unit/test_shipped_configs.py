@@ -36,30 +36,31 @@ def test_movielens_1m(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read = dataset.read(loaded.data, loaded.split, loaded.relevance_threshold)
     assert read.counts()["ratings"] == 120
     assert read.counts()["test"] == read.counts()["validation"] == 12
-    assert read.ratings.table["genres"][0].as_py() == ["Drama", "War"]
+    assert read.ratings.items.features["genres"][0].as_py() == ["Drama", "War"]
     assert loaded.data.items is not None
     titles = ratings_table.entity_titles(loaded.data.items)
     assert titles["1"] == "Misérables, Les: 1 (1995)"
 
 
-def test_libimseti(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "data" / "libimseti"
+@pytest.mark.parametrize("name", ["libimseti", "libimseti-like"])
+def test_libimseti(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "data" / name
     folder.mkdir(parents=True)
     ratings = "".join(f"{u},{i},{2 * r}\n" for u, i, r, _ in rows(60, 60))
     (folder / "ratings.dat").write_text(ratings)
     (folder / "gender.dat").write_text("".join(f"{n},{'FMU'[n % 3]}\n" for n in range(1, 61)))
-    loaded = load("libimseti", tmp_path, monkeypatch)
+    loaded = load(name, tmp_path, monkeypatch)
     read = dataset.read(loaded.data, loaded.split, loaded.relevance_threshold)
     assert read.counts()["ratings"] == 1800
-    assert max(read.ratings.table["rating"].to_pylist()) == 10
-    assert read.ratings.table["profile_gender"][0].as_py() in ("F", "M", "U")
-    assert "timestamp" not in read.ratings.table.column_names
+    assert max(read.ratings.columns["rating"]) == 10
+    assert read.ratings.items.features["profile_gender"][0].as_py() in ("F", "M", "U")
+    assert "timestamp" not in read.ratings.columns
 
 
 def test_d7_no_relevant_item_in_the_test_split_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    test_libimseti(tmp_path, monkeypatch)
+    test_libimseti("libimseti", tmp_path, monkeypatch)
     loaded = load("libimseti", tmp_path, monkeypatch)
     with pytest.raises(BadDataError, match=r"relevance_threshold 10\.5"):
         dataset.read(loaded.data, loaded.split, 10.5)

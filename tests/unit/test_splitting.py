@@ -14,6 +14,8 @@ from pydantic import TypeAdapter
 from tfx_recommender.components.errors import BadDataError
 from tfx_recommender.components.ratings_example_gen import splitting
 from tfx_recommender.components.ratings_example_gen.config import Split
+from tfx_recommender.components.ratings_example_gen.ratings_table import Entities, Ratings
+from tfx_recommender.transform.features import SPLITS
 
 LEAVE_LAST_OUT = {"strategy": "leave_last_out"}
 RANDOM = {"strategy": "random", "seed": 3, "validation": 0.2, "test": 0.2}
@@ -24,14 +26,21 @@ TIME = {
 }
 
 
-def table(rows: list[tuple[str, str, int]]) -> pa.Table:
+def ratings_of(rows: list[tuple[str, str, int]], rows_in_memory: int = 1000) -> Ratings:
     users, items, times = zip(*rows, strict=True)
-    return pa.table({"user_id": users, "item_id": items, "timestamp": pa.array(times, pa.int64())})
+    user, item = (pa.array(ids).dictionary_encode() for ids in (users, items))
+    columns = {"user_id": user.indices.to_numpy(), "item_id": item.indices.to_numpy()}
+    columns["timestamp"] = np.array(times)
+    entities = Entities(user.dictionary), Entities(item.dictionary)
+    return Ratings(*entities, columns, np.ones(len(rows), bool), rows_in_memory)
 
 
-def place_of(rows: list[tuple[str, str, int]], split: dict[str, Any]) -> dict[Any, str]:
-    assignment = splitting.assign(table(rows), TypeAdapter(Split).validate_python(split))
-    return {rows[row][:2]: name for name, members in assignment.rows.items() for row in members}
+def place_of(
+    rows: list[tuple[str, str, int]], split: dict[str, Any], rows_in_memory: int = 1000
+) -> dict[Any, str]:
+    ratings = ratings_of(rows, rows_in_memory)
+    assignment = splitting.assign(ratings, TypeAdapter(Split).validate_python(split))
+    return {row[:2]: SPLITS[place] for row, place in zip(rows, assignment.place, strict=True)}
 
 
 def random_rows(count: int = 600) -> list[tuple[str, str, int]]:
@@ -46,6 +55,7 @@ def test_every_row_is_in_one_split_and_none_is_empty(split: dict[str, Any]) -> N
     places = place_of(rows, split)
     assert len(places) == len(rows)
     assert set(places.values()) == {"train", "validation", "test"}
+    assert place_of(rows, split, rows_in_memory=25) == places
 
 
 @pytest.mark.parametrize("split", [LEAVE_LAST_OUT, RANDOM, TIME], ids=lambda s: s["strategy"])
@@ -82,9 +92,9 @@ def test_leave_last_out_equals_a_plain_implementation(pairs: set[Any], random: A
 def test_users_with_too_few_ratings_stay_in_train_and_are_counted() -> None:
     rows = [("a", f"i{n}", n) for n in range(3)] + [("b", "i0", 0), ("b", "i1", 9)]
     split = TypeAdapter(Split).validate_python(LEAVE_LAST_OUT)
-    assignment = splitting.assign(table(rows), split)
+    assignment = splitting.assign(ratings_of(rows), split)
     assert assignment.users_too_few == 1
-    assert {3, 4} <= set(assignment.rows["train"].tolist())
+    assert assignment.place[3:].tolist() == [SPLITS.index("train")] * 2
 
 
 def test_random_shares_are_close_and_depend_on_the_seed() -> None:

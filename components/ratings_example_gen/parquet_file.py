@@ -1,0 +1,72 @@
+"""Reads a Parquet file, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import parquet
+
+from tfx_recommender.components.errors import BadDataError
+from tfx_recommender.components.ratings_example_gen.config import TableFile
+
+_BLOCK_ROWS = 1 << 20
+_KNOWN = (
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_integer,
+    pa.types.is_floating,
+    pa.types.is_timestamp,
+)
+
+
+def blocks(path: str, file: TableFile) -> Iterator[tuple[dict[str, pa.Array], int]]:
+    """The columns of some rows, strings or numbers, and the number of the first, from 1.
+
+    Raises:
+      BadDataError: see `table_file.blocks`.
+    """
+    try:
+        with parquet.ParquetFile(path) as source:
+            _check_columns(path, source.schema_arrow, file)
+            if source.metadata.num_rows == 0:
+                raise BadDataError(f"{path}: holds no rows; is this the right file?")
+            first = 1
+            for batch in source.iter_batches(_BLOCK_ROWS, columns=list(file.columns)):
+                yield {name: _plain(batch[name]) for name in file.columns}, first
+                first += len(batch)
+    except (OSError, pa.ArrowInvalid) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise BadDataError(f"{path}: cannot be read ({reason}); is it Parquet?") from None
+
+
+def _check_columns(path: str, schema: pa.Schema, file: TableFile) -> None:
+    parts = []
+    for verb, names in (
+        ("misses", [name for name in file.columns if name not in schema.names]),
+        ("has unknown", [name for name in schema.names if name not in file.columns]),
+    ):
+        parts += [f"{verb} {', '.join(names)}"] if names else []
+    if parts:
+        raise BadDataError(
+            f"{path}: {' and '.join(parts)}; the config's columns are {', '.join(file.columns)}"
+        )
+    for name in file.columns:
+        kind = _value_type(schema.field(name).type)
+        if not any(is_known(kind) for is_known in _KNOWN):
+            raise BadDataError(f"{path}: {name} holds {kind}; text or numbers are needed")
+
+
+def _value_type(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    """Text as plain strings, times as whole seconds since 1970."""
+    kind = _value_type(column.type)
+    if pa.types.is_timestamp(kind):
+        return pc.cast(pc.cast(column, pa.timestamp("s"), safe=False), pa.int64())
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return pc.cast(column, pa.string())
+    return column if kind == column.type else pc.cast(column, kind)
