@@ -103,8 +103,9 @@ class Start:
                     _kinds(names[n], new.ndim), new.shape, old.shape, strict=True
                 )
             ]
-            if all(place is not None for place in places):
-                to, of = (np.ix_(*(place[side] for place in places)) for side in (0, 1))
+            known = [place for place in places if place is not None]
+            if len(known) == new.ndim:
+                to, of = (np.ix_(*(place[side] for place in known)) for side in (0, 1))
                 new[to] = _KEPT * old[of] + (1 - _KEPT) * new[to]
                 variable.assign(new)
                 carried += 1
