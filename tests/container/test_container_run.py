@@ -148,13 +148,17 @@ def in_container(run: Run, node: str, script: str) -> str:
 
     client = docker.from_env()
     try:
-        return client.containers.run(
+        container = client.containers.run(
             IMAGE,
             ["sh", "-c", script],
             mounts=local_runner.mounts(run.config, node),
-            remove=True,
+            detach=True,
             **local_runner.container_arguments(),
-        ).decode()
+        )
+        container.wait()  # the log of a container that still runs may come to us in part
+        said = container.logs(stderr=False).decode()
+        container.remove()
+        return said
     finally:
         client.close()
 
