@@ -17,7 +17,8 @@ from tfx.utils import path_utils
 
 from tfx_recommender.components import served_models
 from tfx_recommender.components.evaluator import verdict
-from tfx_recommender.components.evaluator.component import BLESSED_PROPERTY, CANDIDATE
+from tfx_recommender.components.evaluator.component import BLESSED_PROPERTY
+from tfx_recommender.components.evaluator.predictions import CANDIDATE
 from tfx_recommender.trainer.hyperparameters import ARCHITECTURES
 
 VERDICTS_PROPERTY = "verdicts"

@@ -2,8 +2,6 @@
 
 import os
 
-import numpy as np
-import pyarrow as pa
 from tfx.dsl.component.experimental.annotations import (
     InputArtifact,
     OutputArtifact,
@@ -14,9 +12,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import path_utils
 
 from tfx_recommender.components import served_models
-from tfx_recommender.trainer import baseline, export, input_data
-from tfx_recommender.trainer.problem import Catalogue, Entities, EntityShape
-from tfx_recommender.transform.features import SPLITS, TRAIN, Columns, Side
+from tfx_recommender.transform.features import SPLITS
 
 DESCRIPTION_PROPERTY = "description"
 DIGEST_PROPERTY = "digest"
@@ -47,7 +43,14 @@ def ServedBaseline(  # noqa: N802 - TFX names a component like a class
     """
     target = path_utils.serving_model_dir(model.uri)
     if not served_digest:
-        _export_first_baseline(examples, target, Columns(rating_min, rating_max, False))
+        # Not above: the process that launches nodes declares them only.
+        from tfx_recommender.components import first_baseline
+
+        splits = {
+            name: os.path.join(artifact_utils.get_split_uri([examples], name), "*")
+            for name in SPLITS
+        }
+        first_baseline.export(splits, target, rating_min, rating_max)
         model.set_string_custom_property(DESCRIPTION_PROPERTY, "biases and popularity")
         model.set_string_custom_property(DIGEST_PROPERTY, "")
         return
@@ -60,40 +63,3 @@ def ServedBaseline(  # noqa: N802 - TFX names a component like a class
         DESCRIPTION_PROPERTY, f"{architecture}, served version {served.version}"
     )
     model.set_string_custom_property(DIGEST_PROPERTY, served.digest)
-
-
-def _export_first_baseline(
-    examples: standard_artifacts.Examples, target: str, columns: Columns
-) -> None:
-    """Fits on the train split and writes the SavedModel."""
-    rows = {
-        name: input_data.read(os.path.join(artifact_utils.get_split_uri([examples], name), "*"))
-        for name in SPLITS
-    }
-    users, items = _entities(rows[TRAIN].user_id), _entities(rows[TRAIN].item_id)
-    train = input_data.interactions(rows[TRAIN], users, items)
-    rating_range = (columns.rating_min, columns.rating_max)
-    export.export(
-        target,
-        baseline.bias_and_popularity(train, len(users), len(items), rating_range),
-        Catalogue(users, items, _shape("user", users), _shape("item", items)),
-        columns,
-        transform=None,
-        train=train,
-        known=input_data.concatenate(*rows.values()),
-        card={"architecture": "bias_and_popularity"},
-    )
-
-
-def _entities(ids: pa.DictionaryArray) -> Entities:
-    count = len(ids.dictionary)
-    return Entities(
-        raw_ids=np.array(ids.dictionary.to_pylist(), object),
-        index=np.arange(count + 1),
-        numeric=np.zeros((count + 1, 0), np.float32),
-        categories={},
-    )
-
-
-def _shape(side: Side, entities: Entities) -> EntityShape:
-    return EntityShape(side, len(entities) + 1, len(entities), 0, {})

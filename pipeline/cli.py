@@ -51,8 +51,9 @@ def cli() -> None:
 def run(config_path: str, overrides: tuple[str, ...], verbose: bool, rebase_baseline: bool) -> None:
     """Runs the whole pipeline, from ratings to a pushed model."""
     config = load(config_path, overrides)
-    from tfx_recommender.pipeline import commands
+    from tfx_recommender.pipeline import commands, slim_imports
 
+    slim_imports.launch_only()
     commands.run(config, verbose, rebase_baseline)
 
 
@@ -63,8 +64,9 @@ def run(config_path: str, overrides: tuple[str, ...], verbose: bool, rebase_base
 def validate(config_path: str, overrides: tuple[str, ...], verbose: bool) -> None:
     """Checks the config and the data; trains nothing."""
     config = load(config_path, overrides)
-    from tfx_recommender.pipeline import commands
+    from tfx_recommender.pipeline import commands, slim_imports
 
+    slim_imports.launch_only()
     commands.validate(config, verbose)
 
 

@@ -37,7 +37,7 @@ def _run_locked(config: Config, progress: Progress, rebase_baseline: bool) -> di
     if served is not None and not rebase_baseline:
         world.require_same_split(config.split, served)
     artifacts = pipeline_root.artifact_root(config.root)
-    with progress.step("starting TensorFlow and TFX"):
+    with progress.step("starting TFX"):
         from tfx_recommender.pipeline import dag, local_runner, outcome
 
     record = local_runner.Run(local_runner.new_run_id())
@@ -46,7 +46,13 @@ def _run_locked(config: Config, progress: Progress, rebase_baseline: bool) -> di
     try:
         store.fail_unfinished()
         found = world.observe(config.data, config.serving_directory, served, rebase_baseline)
-        local_runner.run(dag.create_pipeline(config, found, artifacts), store, progress, record)
+        local_runner.run(
+            dag.create_pipeline(config, found, artifacts),
+            store,
+            progress,
+            record,
+            parallel_nodes=config.parallel_nodes,
+        )
         summary = outcome.summarise(config, record, store, found.served_digest)
     except BaseException as error:
         status = "bad_data" if isinstance(error, BadDataError) else "failed"
@@ -95,7 +101,7 @@ def validate(config: Config, verbose: bool) -> None:
 
             # Mistakes in the files are told before TFX is imported.
             rows = dataset.read(config.data, config.split, config.relevance_threshold)
-        with progress.step("starting TensorFlow and TFX"):
+        with progress.step("starting TFX"):
             from tfx_recommender.pipeline import dag, local_runner
         local_runner.run(
             dag.create_pipeline(config, pipeline_root=pipeline_root.artifact_root(root)),

@@ -237,6 +237,8 @@ class Config(_Frozen):
     a push gives new training. Sampled parts always start anew."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
     """Of everything random."""
+    parallel_nodes: Annotated[int, Field(ge=1)] = 2
+    """How many nodes of a local run work at the same time, at most; each has memory of its own."""
     kubeflow: Kubeflow | None = None
     """How the steps run on a cluster; local runs do not need it."""
 

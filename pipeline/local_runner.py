@@ -1,4 +1,4 @@
-"""Runs the DAG in this process, on Beam's in-process runner and a SQLite metadata store."""
+"""Runs the DAG on this machine, with a SQLite metadata store."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import dataclasses
 import datetime
 import time
 from collections.abc import Iterator
+from concurrent import futures
 
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2
@@ -17,6 +18,7 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
 
+from tfx_recommender.pipeline import node_process
 from tfx_recommender.pipeline.screen import Progress
 
 
@@ -26,7 +28,7 @@ class Run:
 
     Attributes:
       run_id: names the run in the metadata store.
-      node_seconds: node id -> wall seconds, in the order they ran.
+      node_seconds: node id -> wall seconds, in the order they ended.
       cached_nodes: nodes whose result came from an earlier run.
       executions: node id -> execution id in the metadata store.
     """
@@ -83,11 +85,17 @@ class Store:
 
 
 def run(
-    pipeline: Pipeline, store: Store, progress: Progress, record: Run, until: str | None = None
+    pipeline: Pipeline,
+    store: Store,
+    progress: Progress,
+    record: Run,
+    until: str | None = None,
+    parallel_nodes: int = 1,
 ) -> None:
-    """Runs all nodes in topological order, as TFX's LocalDagRunner (1.21) does.
+    """Runs all nodes, each as soon as those before it are done.
 
-    TFX's own runner neither tells which node runs nor which came from the cache.
+    TFX's LocalDagRunner (1.21) runs one node after the other in one process, and neither tells
+    which node runs nor which came from the cache.
 
     Args:
       pipeline: from `create_pipeline`.
@@ -95,39 +103,59 @@ def run(
       progress: told before and after each node.
       record: filled in as the run goes, so that it tells the truth after a failure too.
       until: the last node to run; None: all.
+      parallel_nodes: how many nodes work at the same time, at most.
 
     Raises:
-      Exception: whatever a node raised; nothing after that node was started.
+      Exception: whatever a node raised. No node is started after that, and those that run are
+        stopped.
     """
     ir: pipeline_pb2.Pipeline = compiler.Compiler().compile(pipeline)
     runtime_parameter_utils.substitute_runtime_parameter(
         ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: record.run_id}
     )
     deployment = runner_utils.extract_local_deployment_config(ir)
-    for number, node in enumerate(ir.nodes, start=1):
-        node_id = node.pipeline_node.node_info.id
-        label = f"[{number}/{len(ir.nodes)}] {node_id}"
+    nodes = {node.pipeline_node.node_info.id: node.pipeline_node for node in ir.nodes}
+    labels = {node: f"[{number}/{len(nodes)}] {node}" for number, node in enumerate(nodes, 1)}
+    waiting = list(nodes) if until is None else list(nodes)[: list(nodes).index(until) + 1]
+    processes = node_process.NodeProcesses()
+
+    def launch(node: str) -> None:
         start = time.monotonic()
-        try:
-            with progress.step(label):
+        with progress.step(labels[node]), processes.launching:
+            try:
                 info = launcher.Launcher(
-                    pipeline_node=node.pipeline_node,
+                    pipeline_node=nodes[node],
                     mlmd_connection=metadata.Metadata(store.connection),
                     pipeline_info=ir.pipeline_info,
                     pipeline_runtime_spec=ir.runtime_spec,
-                    executor_spec=runner_utils.extract_executor_spec(deployment, node_id),
-                    custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node_id),
+                    executor_spec=runner_utils.extract_executor_spec(deployment, node),
+                    custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node),
+                    custom_executor_operators=processes.operators(),
                 ).launch()
-        finally:
-            record.node_seconds[node_id] = round(time.monotonic() - start, 3)
-        assert info is not None, node_id
-        record.executions[node_id] = info.execution_id
-        cached = store.is_cached(info.execution_id)
-        if cached:
-            record.cached_nodes.append(node_id)
-        progress.done(label, record.node_seconds[node_id], "cached" if cached else "")
-        if node_id == until:
-            return
+            finally:
+                record.node_seconds[node] = round(time.monotonic() - start, 3)
+            assert info is not None, node
+            record.executions[node] = info.execution_id
+            cached = store.is_cached(info.execution_id)
+            if cached:
+                record.cached_nodes.append(node)
+        progress.done(labels[node], record.node_seconds[node], "cached" if cached else "")
+
+    with futures.ThreadPoolExecutor(parallel_nodes) as pool:
+        running: dict[futures.Future[None], str] = {}
+        try:
+            while waiting or running:
+                unfinished = {*waiting, *running.values()}
+                ready = [n for n in waiting if unfinished.isdisjoint(nodes[n].upstream_nodes)]
+                for node in ready[: parallel_nodes - len(running)]:
+                    waiting.remove(node)
+                    running[pool.submit(launch, node)] = node
+                for done in futures.wait(running, return_when=futures.FIRST_COMPLETED).done:
+                    del running[done]
+                    done.result()
+        except BaseException:
+            processes.stop()
+            raise
 
 
 def new_run_id() -> str:

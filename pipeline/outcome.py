@@ -13,7 +13,7 @@ from rich.table import Table
 
 from tfx_recommender.components import served_baseline
 from tfx_recommender.components.evaluator import verdict
-from tfx_recommender.components.evaluator.component import BASELINE, CANDIDATE
+from tfx_recommender.components.evaluator.predictions import BASELINE, CANDIDATE
 from tfx_recommender.components.model_selector import NAME_PROPERTY, VERDICTS_PROPERTY
 from tfx_recommender.components.pusher import PUSHED_PROPERTY, VERSION_PROPERTY
 from tfx_recommender.components.ratings_example_gen.component import DATASET_PROPERTY

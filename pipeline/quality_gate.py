@@ -8,37 +8,31 @@ import math
 from google.protobuf import json_format
 from tensorflow_model_analysis.proto import config_pb2
 
-from tfx_recommender.components.evaluator import metrics
-from tfx_recommender.components.evaluator.component import (
+from tfx_recommender.components.evaluator.predictions import (
     BASELINE,
     CANDIDATE,
+    PREDICTIONS,
     prediction_column,
 )
 from tfx_recommender.pipeline.config import Bounds, Config, HitRateGate, RmseGate
 from tfx_recommender.transform import features
 
+# By name, as TFMA looks them up: the classes would bring TFMA and TensorFlow along.
+_METRICS_MODULE = "tfx_recommender.components.evaluator.metrics"
 _METRIC_CLASSES = {
-    "rmse": metrics.RatingRMSE,
-    "mae": metrics.RatingMAE,
-    "rating_bias": metrics.RatingBias,
-    "calibration_slope": metrics.RatingCalibrationSlope,
-    "expected_calibration_error": metrics.RatingExpectedCalibrationError,
-    "hit_rate": metrics.CatalogueHitRate,
-    "ndcg": metrics.CatalogueNDCG,
-    "sampled_hit_rate": metrics.SampledHitRate,
-    "sampled_ndcg": metrics.SampledNDCG,
-    "coverage": metrics.CatalogueCoverage,
-    "gini": metrics.RecommendationGini,
+    "rmse": "RatingRMSE",
+    "mae": "RatingMAE",
+    "rating_bias": "RatingBias",
+    "calibration_slope": "RatingCalibrationSlope",
+    "expected_calibration_error": "RatingExpectedCalibrationError",
+    "hit_rate": "CatalogueHitRate",
+    "ndcg": "CatalogueNDCG",
+    "sampled_hit_rate": "SampledHitRate",
+    "sampled_ndcg": "SampledNDCG",
+    "coverage": "CatalogueCoverage",
+    "gini": "RecommendationGini",
 }
 _OF_RANKS = ("hit_rate", "ndcg", "sampled_hit_rate", "sampled_ndcg")
-_PREDICTIONS = (
-    metrics.RATING,
-    metrics.DECILE,
-    metrics.RANK,
-    metrics.SAMPLED_RANK,
-    metrics.RECOMMENDED,
-    metrics.CATALOGUE_SIZE,
-)
 
 
 def eval_config(config: Config) -> str:
@@ -55,7 +49,7 @@ def eval_config(config: Config) -> str:
             name=name,
             is_baseline=name == BASELINE,
             label_key=features.RATING,
-            prediction_keys={output: prediction_column(name, output) for output in _PREDICTIONS},
+            prediction_keys={output: prediction_column(name, output) for output in PREDICTIONS},
         )
     result.slicing_specs.add()
     for feature in (*config.evaluation.slices, *features.DECILES):
@@ -66,8 +60,8 @@ def eval_config(config: Config) -> str:
         if metric in _OF_RANKS:
             settings["k"] = config.evaluation.k
         added = metrics_spec.metrics.add(
-            class_name=metric_class.__name__,
-            module=metric_class.__module__,
+            class_name=metric_class,
+            module=_METRICS_MODULE,
             config=json.dumps(settings),
         )
         gate = getattr(config.evaluation.gates, metric, None)

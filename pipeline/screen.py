@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from rich.console import Console
+from rich.markup import escape
 
 
 @contextlib.contextmanager
@@ -43,21 +45,25 @@ def chatter_to(path: str | None) -> Iterator[Console]:
 
 
 class Progress:
-    """Says which node runs, how far along the run is, and how long each node took."""
+    """Says which nodes run, how far along the run is, and how long each node took."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._start = time.monotonic()
+        self._lock = threading.Lock()
+        self._spinner = console.status("")
+        self._current: list[str] = []
 
     @contextlib.contextmanager
     def step(self, label: str) -> Iterator[None]:
-        """Shows a spinner (on a terminal) while the work lasts."""
-        if self._console.is_terminal:
-            with self._console.status(f"{label} …"):
-                yield
-        else:
-            self._console.print(f"{label} …", highlight=False)
+        """Names the step on a spinner (on a terminal) while the work lasts; steps may overlap."""
+        if not self._console.is_terminal:
+            self._console.print(f"{label} …", highlight=False, markup=False)
+        self._show(self._current.append, label)
+        try:
             yield
+        finally:
+            self._show(self._current.remove, label)
 
     def done(self, label: str, seconds: float, note: str = "") -> None:
         """A finished step: its own seconds, and the seconds since the start."""
@@ -65,4 +71,16 @@ class Progress:
         self._console.print(
             f"{label:<32}{seconds:7.1f} s{note and '  ' + note:<10}  (at {total:.0f} s)",
             highlight=False,
+            markup=False,
         )
+
+    def _show(self, change: Callable[[str], None], label: str) -> None:
+        with self._lock:
+            change(label)
+            if not self._console.is_terminal:
+                return
+            if self._current:
+                self._spinner.update(escape(f"{', '.join(self._current)} …"))
+                self._spinner.start()
+            else:
+                self._spinner.stop()

@@ -1,15 +1,11 @@
-"""Evaluator: candidate and baseline side by side on the test split, judged by TFMA's gates."""
+"""Evaluator: candidate and baseline side by side on the test split, judged by TFMA's gates.
+
+This is the declaration; the work, and what it imports, is in `comparison.py`.
+"""
 
 import os
 from typing import Any
 
-import apache_beam as beam
-import numpy as np
-import pyarrow as pa
-import tensorflow as tf
-import tensorflow_model_analysis as tfma
-from google.protobuf import json_format
-from tensorflow_model_analysis.proto import config_pb2
 from tfx.dsl.component.experimental.annotations import (
     BeamComponentParameter,
     InputArtifact,
@@ -20,37 +16,15 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import path_utils
-from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
-from tfx_recommender.components.evaluator import ranking
-from tfx_recommender.components.evaluator.deciles import deciles
-from tfx_recommender.components.evaluator.metrics import (
-    CATALOGUE_SIZE,
-    DECILE,
-    RANK,
-    RATING,
-    RECOMMENDED,
-    SAMPLED_RANK,
-)
-from tfx_recommender.trainer import input_data
-from tfx_recommender.transform import features
-from tfx_recommender.transform.features import (
-    ITEM_POPULARITY_DECILE,
-    SPLITS,
-    TEST,
-    USER_ACTIVITY_DECILE,
-)
+from tfx_recommender.transform.features import SPLITS
 
-CANDIDATE, BASELINE = "candidate", "baseline"
+try:
+    from apache_beam import Pipeline
+except ModuleNotFoundError:  # as TFX itself does: what only launches nodes needs no Beam
+    Pipeline = Any
+
 BLESSED_PROPERTY = "blessed"
-_BATCH = 4096
-# Negatives are the same whatever seed a model was trained with: models of several seeds compare.
-_NEGATIVES_SEED = 0
-
-
-def prediction_column(model: str, output: str) -> str:
-    """The evaluation rows' column that holds a model's output (see `metrics.py`)."""
-    return CATALOGUE_SIZE if output == CATALOGUE_SIZE else f"{model}_{output}"
 
 
 @component(use_beam=True)
@@ -63,7 +37,7 @@ def Evaluator(  # noqa: N802 - TFX names a component like a class
     eval_config: Parameter[str],
     relevance_threshold: Parameter[float],
     k: Parameter[int],
-    beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
+    beam_pipeline: BeamComponentParameter[Pipeline] = None,
 ) -> None:
     """Scores the test split with both models and lets TFMA compute, slice and judge.
 
@@ -75,121 +49,31 @@ def Evaluator(  # noqa: N802 - TFX names a component like a class
       examples: all splits; `test` is scored, `train` gives the histories.
       model: the candidate.
       baseline: what it has to beat.
-      evaluation: TFMA's metrics and validation result.
+      evaluation: TFMA's metrics and validation result, and `verdict.py`'s extract of them.
       blessing: `blessed` is 1 if every gate is passed, else 0.
       eval_config: TFMA's EvalConfig as JSON (see `pipeline/quality_gate.py`).
       relevance_threshold: smallest rating of a held-out item that is ranked.
       k: length of the lists of recommended items.
       beam_pipeline: given by TFX.
     """
+    # Not above: the process that launches nodes declares them only.
+    from tfx_recommender.components.evaluator import comparison
+
     splits = {
         name: os.path.join(artifact_utils.get_split_uri([examples], name), "*") for name in SPLITS
     }
-    serialized = list(input_data.serialized_examples(splits[TEST]).as_numpy_iterator())
-    test_rows = ExamplesToRecordBatchDecoder().DecodeBatch(serialized)
-    train, validation, test = (input_data.read(splits[name]) for name in SPLITS)
-    known = input_data.concatenate(train, test, validation)
-    user_ids, item_ids = map(_names, (known.user_id, known.item_id))
-    users, items = known.user_id.indices.to_numpy(), known.item_id.indices.to_numpy()
-    of_train, of_test = slice(len(train)), slice(len(train), len(train) + len(test))
-    label = test_rows.column(features.RATING).flatten().to_numpy()
-    is_relevant = label >= relevance_threshold
-    columns = dict(zip(test_rows.schema.names, test_rows.columns, strict=True))
-    columns[CATALOGUE_SIZE] = _as_lists(np.full(len(label), len(item_ids)))
-    for column, codes in ((USER_ACTIVITY_DECILE, users), (ITEM_POPULARITY_DECILE, items)):
-        train_counts = np.bincount(codes[of_train], minlength=codes.max() + 1)[codes[of_test]]
-        columns[column] = _as_lists(deciles(train_counts).astype(bytes))
-    for name, artifact in ((CANDIDATE, model), (BASELINE, baseline)):
-        served = tf.saved_model.load(path_utils.serving_model_path(artifact.uri))
-        rating = _ratings(served, serialized)
-        rankings = ranking.rank(
-            _scorer(served),
-            user_ids,
-            item_ids,
-            held_out=(users[of_test], items[of_test]),
-            relevant=is_relevant,
-            history=(users[of_train], items[of_train]),
-            known=(users, items),
-            k=k,
-            seed=_NEGATIVES_SEED,
-        )
-        for output, values in (
-            (RATING, _as_lists(rating)),
-            (DECILE, _as_lists(deciles(rating))),
-            (RANK, _as_lists(rankings.rank)),
-            (SAMPLED_RANK, _as_lists(rankings.sampled_rank)),
-            (RECOMMENDED, _on_first_rows(rankings, users[of_test], is_relevant)),
-        ):
-            columns[prediction_column(name, output)] = values
-    rows = pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
-    config = json_format.Parse(eval_config, config_pb2.EvalConfig())
-    with beam_pipeline as pipeline:
-        _ = (
-            pipeline
-            | "Rows" >> beam.Create([rows.slice(i, _BATCH) for i in range(0, len(rows), _BATCH)])
-            | "Evaluate"
-            >> tfma.ExtractEvaluateAndWriteResults(
-                eval_config=config,
-                eval_shared_model=[_materialized(CANDIDATE), _materialized(BASELINE)],
-                output_path=evaluation.uri,
-            )
-        )
-    blessed = tfma.load_validation_result(evaluation.uri).validation_ok
+    blessed = comparison.evaluate(
+        splits,
+        path_utils.serving_model_path(model.uri),
+        path_utils.serving_model_path(baseline.uri),
+        eval_config,
+        relevance_threshold,
+        k,
+        beam_pipeline,
+        evaluation.uri,
+    )
     blessing.set_int_custom_property(BLESSED_PROPERTY, int(blessed))
     with fileio.open(
         os.path.join(blessing.uri, "BLESSED" if blessed else "NOT_BLESSED"), "w"
     ) as file:
         file.write("")
-
-
-def _ratings(served: Any, serialized: list[bytes]) -> np.ndarray:
-    predict = served.signatures["serving_default"]
-    return np.concatenate(
-        [
-            predict(examples=tf.constant(serialized[i : i + _BATCH]))["rating"].numpy()
-            for i in range(0, len(serialized), _BATCH)
-        ]
-    )
-
-
-def _scorer(served: Any) -> ranking.Scorer:
-    preference = served.signatures["preference"]
-
-    def score(user_ids: np.ndarray, item_ids: np.ndarray) -> np.ndarray:
-        users, items = tf.constant(user_ids, tf.string), tf.constant(item_ids, tf.string)
-        return preference(user_id=users, item_id=items)["preference"].numpy()
-
-    return score
-
-
-def _names(ids: pa.DictionaryArray) -> np.ndarray:
-    return np.array(ids.dictionary.to_pylist(), object)
-
-
-def _as_lists(values: np.ndarray) -> pa.Array:
-    """One value a row, as TFMA takes it."""
-    return _lists(values, np.ones(len(values), int))
-
-
-def _on_first_rows(
-    rankings: ranking.Rankings, users: np.ndarray, is_relevant: np.ndarray
-) -> pa.Array:
-    """Each user's list on the user's first ranked row; the other rows have none."""
-    ranked = np.flatnonzero(is_relevant)
-    first = ranked[np.unique(users[ranked], return_index=True)[1]]
-    lengths = np.zeros(len(users), int)
-    lengths[first] = rankings.recommended.shape[1]
-    return _lists(rankings.recommended[np.argsort(first)].ravel(), lengths)
-
-
-def _lists(values: np.ndarray, lengths: np.ndarray) -> pa.Array:
-    offsets = pa.array(np.append(0, np.cumsum(lengths)), pa.int32())
-    return pa.ListArray.from_arrays(offsets, pa.array(values))
-
-
-def _materialized(name: str) -> Any:
-    return tfma.types.EvalSharedModel(
-        model_name=name,
-        model_type=tfma.constants.MATERIALIZED_PREDICTION,
-        is_baseline=name == BASELINE,
-    )

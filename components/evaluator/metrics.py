@@ -30,14 +30,16 @@ import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis import constants, types
 from tensorflow_model_analysis.metrics import metric_types, metric_util
 
-RATING = "rating"
-DECILE = "decile"
-RANK = "rank"
-SAMPLED_RANK = "sampled_rank"
-RECOMMENDED = "recommended"
-CATALOGUE_SIZE = "catalogue_size"
-NOT_RANKED = -1
-NO_ITEM = -1
+from tfx_recommender.components.evaluator.predictions import (
+    CATALOGUE_SIZE,
+    DECILE,
+    NO_ITEM,
+    NOT_RANKED,
+    RANK,
+    RATING,
+    RECOMMENDED,
+    SAMPLED_RANK,
+)
 
 
 class _RowTerms(metric_types.Preprocessor):

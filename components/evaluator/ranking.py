@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from tfx_recommender.components.evaluator.metrics import NO_ITEM, NOT_RANKED
+from tfx_recommender.components.evaluator.predictions import NO_ITEM, NOT_RANKED
 
 NEGATIVES = 99
 """Sampled negatives of each held-out row (He et al. 2017)."""

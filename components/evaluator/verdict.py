@@ -1,17 +1,47 @@
-"""Reads an evaluation back: metrics of both models, and in plain words why a gate stopped one."""
+"""What an evaluation found: metrics of both models, and in plain words why a gate stopped one.
+
+TFMA's own files stay beside it; reading them takes TFMA, and seconds. This extract is JSON.
+"""
 
 from __future__ import annotations
 
+import json
 import math
+import os
+from typing import TYPE_CHECKING, Any
 
-import tensorflow_model_analysis as tfma
-from tensorflow_model_analysis.proto import validation_result_pb2
+from tfx_recommender.components.evaluator.predictions import BASELINE, CANDIDATE
 
+if TYPE_CHECKING:
+    from tensorflow_model_analysis.proto import validation_result_pb2
+
+_FILE = "verdict.json"
 _NUMBER = "doubleValue"
-
 
 SliceKey = tuple[tuple[str, str], ...]
 """((feature, value), …); () is all rows."""
+
+
+def write(evaluation_uri: str) -> bool:
+    """Extracts the verdict from what TFMA wrote to the folder; returns whether every gate passed.
+
+    `verdict.json`: `reasons`, and for `candidate` and `baseline` a list, all rows first, of
+    `slice` ([feature, value] pairs) and `metrics` (name -> number; null where it is not finite).
+    """
+    import tensorflow_model_analysis as tfma
+
+    found: dict[str, Any] = {}
+    for model in (CANDIDATE, BASELINE):
+        result = tfma.load_eval_result(evaluation_uri, model_name=model)
+        found[model] = [
+            {"slice": key, "metrics": _finite(outputs[""][""])}
+            for key, outputs in sorted(result.slicing_metrics, key=lambda slice: slice[0])
+        ]
+    validation = tfma.load_validation_result(evaluation_uri)
+    found["reasons"] = _reasons(validation)
+    with open(os.path.join(evaluation_uri, _FILE), "w", encoding="utf-8") as file:
+        json.dump(found, file, indent=2, allow_nan=False)
+    return validation.validation_ok
 
 
 def metrics_of(evaluation_uri: str, model: str) -> dict[str, float]:
@@ -26,16 +56,30 @@ def metrics_of(evaluation_uri: str, model: str) -> dict[str, float]:
 
 def sliced_metrics_of(evaluation_uri: str, model: str) -> dict[SliceKey, dict[str, float]]:
     """Likewise, of each slice that the evaluation computed, in order of slices."""
-    result = tfma.load_eval_result(evaluation_uri, model_name=model)
     return {
-        key: {name: float(value.get(_NUMBER, math.nan)) for name, value in outputs[""][""].items()}
-        for key, outputs in sorted(result.slicing_metrics, key=lambda slice: slice[0])
+        tuple((feature, value) for feature, value in entry["slice"]): {
+            name: math.nan if value is None else value for name, value in entry["metrics"].items()
+        }
+        for entry in _read(evaluation_uri)[model]
     }
 
 
 def reasons(evaluation_uri: str) -> list[str]:
     """Why the candidate is not blessed, a line for each failed gate; none if it is blessed."""
-    validation = tfma.load_validation_result(evaluation_uri)
+    return _read(evaluation_uri)["reasons"]
+
+
+def _read(evaluation_uri: str) -> dict[str, Any]:
+    with open(os.path.join(evaluation_uri, _FILE), encoding="utf-8") as file:
+        return json.load(file)
+
+
+def _finite(metrics: dict[str, Any]) -> dict[str, float | None]:
+    numbers = {name: float(value.get(_NUMBER, math.nan)) for name, value in metrics.items()}
+    return {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+
+
+def _reasons(validation: validation_result_pb2.ValidationResult) -> list[str]:
     if validation.validation_ok:
         return []
     lines = []

@@ -103,7 +103,7 @@ def test_the_pushed_model_answers_in_plain_tensorflow(run: Run) -> None:
 
 def test_metrics_equal_those_of_a_local_run(run: Run, tmp_path: Path) -> None:
     from tfx_recommender.components.evaluator import verdict
-    from tfx_recommender.components.evaluator.component import BASELINE, CANDIDATE
+    from tfx_recommender.components.evaluator.predictions import BASELINE, CANDIDATE
 
     command = str(Path(sys.executable).with_name("tfx-recommender"))
     path = Path(run.config.root).parent / "config.yaml"

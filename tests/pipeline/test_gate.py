@@ -51,7 +51,7 @@ class Gate:
         `rating_offset` is added to every rating; `foresight` weighs the popularity in the test
         split, so that rankings can be as good as a test needs them.
         """
-        from tfx_recommender.components import served_baseline
+        from tfx_recommender.components import first_baseline
         from tfx_recommender.trainer import baseline, export, input_data
         from tfx_recommender.trainer.problem import Catalogue
 
@@ -65,8 +65,8 @@ class Gate:
             item_id.dictionary_encode().combine_chunks(),
             rating,
         )
-        users = served_baseline._entities(rows.user_id)
-        items = served_baseline._entities(rows.item_id)
+        users = first_baseline.entities(rows.user_id)
+        items = first_baseline.entities(rows.item_id)
         fitted = input_data.interactions(rows, users, items)
         model = baseline.bias_and_popularity(fitted, len(users), len(items), (1.0, 5.0))
         model.rating_mean += rating_offset
@@ -88,8 +88,8 @@ class Gate:
             Catalogue(
                 users,
                 items,
-                served_baseline._shape("user", users),
-                served_baseline._shape("item", items),
+                first_baseline.shape("user", users),
+                first_baseline.shape("item", items),
             ),
             self.config.data.columns(),
             None,

@@ -15,7 +15,7 @@ from tensorflow_model_analysis.metrics import metric_types
 
 from tfx_recommender.components.evaluator import metrics
 from tfx_recommender.components.evaluator.deciles import deciles
-from tfx_recommender.components.evaluator.metrics import NO_ITEM, NOT_RANKED
+from tfx_recommender.components.evaluator.predictions import NO_ITEM, NOT_RANKED
 from tfx_recommender.pipeline import quality_gate
 
 MODEL = "candidate"

@@ -14,7 +14,7 @@ from tensorflow_model_analysis.metrics.metric_types import MetricKey
 from tensorflow_model_analysis.proto import config_pb2
 from tensorflow_model_analysis.utils import config_util
 
-from tfx_recommender.components.evaluator.component import BASELINE, CANDIDATE
+from tfx_recommender.components.evaluator.predictions import BASELINE, CANDIDATE
 from tfx_recommender.pipeline import config, quality_gate
 
 BOUNDS = {

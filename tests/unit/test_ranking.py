@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfx_recommender.components.evaluator import ranking
-from tfx_recommender.components.evaluator.metrics import NO_ITEM, NOT_RANKED
+from tfx_recommender.components.evaluator.predictions import NO_ITEM, NOT_RANKED
 from tfx_recommender.components.evaluator.ranking import NEGATIVES
 
 

@@ -1,0 +1,53 @@
+"""The baseline before the first push: biases for ratings, popularity for ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+
+from tfx_recommender.trainer import baseline, input_data
+from tfx_recommender.trainer import export as saved_model
+from tfx_recommender.trainer.problem import Catalogue, Entities, EntityShape
+from tfx_recommender.transform.features import TRAIN, Columns, Side
+
+
+def export(splits: Mapping[str, str], target: str, rating_min: float, rating_max: float) -> None:
+    """Fits on the train split and writes the SavedModel.
+
+    Args:
+      splits: split -> file pattern of its tf.Examples; all are hidden from recommendations.
+      target: the SavedModel's folder.
+      rating_min: smallest rating of the scale.
+      rating_max: largest rating of the scale.
+    """
+    rows = {name: input_data.read(pattern) for name, pattern in splits.items()}
+    users, items = entities(rows[TRAIN].user_id), entities(rows[TRAIN].item_id)
+    train = input_data.interactions(rows[TRAIN], users, items)
+    saved_model.export(
+        target,
+        baseline.bias_and_popularity(train, len(users), len(items), (rating_min, rating_max)),
+        Catalogue(users, items, shape("user", users), shape("item", items)),
+        Columns(rating_min, rating_max, False),
+        transform=None,
+        train=train,
+        known=input_data.concatenate(*rows.values()),
+        card={"architecture": "bias_and_popularity"},
+    )
+
+
+def entities(ids: pa.DictionaryArray) -> Entities:
+    """The distinct ids as users or items without features, in their order."""
+    count = len(ids.dictionary)
+    return Entities(
+        raw_ids=np.array(ids.dictionary.to_pylist(), object),
+        index=np.arange(count + 1),
+        numeric=np.zeros((count + 1, 0), np.float32),
+        categories={},
+    )
+
+
+def shape(side: Side, of: Entities) -> EntityShape:
+    """The shape of `entities`."""
+    return EntityShape(side, len(of) + 1, len(of), 0, {})

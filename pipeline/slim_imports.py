@@ -1,0 +1,120 @@
+"""What the processes of a run leave out when they import TFX: most of what it would bring.
+
+Importing all of TFX (1.21) costs more processor time than all nodes of a run that is answered by
+the cache. So the process that launches nodes does without TensorFlow and Beam, which TFX itself
+takes for optional, and names the executors without importing them; the processes that execute
+nodes do without what TensorFlow, Beam and TFMA import for other people's clouds, notebooks and
+metrics. What is left out and yet needed fails with a line that leads here.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import os
+import sys
+import types
+from typing import Any
+
+# Imported under `try` wherever they are imported at all: their absence is provided for.
+_OPTIONAL = frozenset(
+    {
+        "google.cloud",  # Beam's sources and sinks there; BigQuery's brings all of Jupyter
+        "IPython",  # TFDV's displays
+        "kubernetes",  # TFX's runners there
+        "matplotlib",  # Keras' plots
+        "pymongo",  # Beam's sources and sinks there
+        "sklearn",  # Keras' wrappers for it
+    }
+)
+# Imported come what may, so that their names are there, but not what they name.
+_NAMED = frozenset(
+    {
+        "docker",  # TFX's containers, for every launcher
+        "googleapiclient",  # TFX's telemetry, for whoever runs on Google's cloud
+        "nltk",  # TFMA's ROUGE metrics
+        "rouge_score",  # the same
+        "scipy.stats",  # TFMA's confidence intervals
+        "tensorflow_model_analysis.notebook",  # TFMA's displays there
+    }
+)
+_EXECUTORS = frozenset(
+    f"tfx.components.{node}.executor"
+    for node in ("statistics_gen", "example_validator", "transform", "trainer")
+)
+
+
+def launch_only() -> None:
+    """For a process, until its end, that declares and launches nodes and executes none.
+
+    Does nothing where TensorFlow is imported already.
+    """
+    if "tensorflow" not in sys.modules:
+        absent = _OPTIONAL | {"tensorflow", "apache_beam"}
+        _install(absent, _NAMED | _EXECUTORS | {"tensorflow_data_validation"})
+
+
+def execute_only() -> None:
+    """For a process, until its end, that imports executors one by one."""
+    _install(_OPTIONAL, _NAMED)
+
+
+def _install(absent: frozenset[str], hollow: frozenset[str]) -> None:
+    import tfx
+
+    sys.meta_path.insert(0, _Finder(absent, hollow))
+    # Importing `tfx.components` imports every component. An empty module in its place lets
+    # Python find those below it.
+    package = types.ModuleType("tfx.components")
+    package.__path__ = [os.path.join(folder, "components") for folder in tfx.__path__]
+    sys.modules.setdefault(package.__name__, package)
+
+
+class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds no module of `absent`; those of `hollow` have whatever name they are asked for."""
+
+    def __init__(self, absent: frozenset[str], hollow: frozenset[str]) -> None:
+        self._absent = absent
+        self._hollow = hollow
+
+    def find_spec(
+        self, fullname: str, path: Any, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if _is_below(fullname, self._absent):
+            raise ModuleNotFoundError(
+                f"{fullname} is left out of this process, see {__name__}", name=fullname
+            )
+        if _is_below(fullname, self._hollow):
+            return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+        return None
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
+        return None
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        module.__getattr__ = lambda name: _name(module, name)  # type: ignore[method-assign]
+
+
+def _is_below(fullname: str, names: frozenset[str]) -> bool:
+    return any(fullname == name or fullname.startswith(f"{name}.") for name in names)
+
+
+class _NameOnly(type):
+    """The type of what is but a name: so is every attribute, and none can be used."""
+
+    def __getattr__(cls, name: str) -> type:
+        return _name(cls, name)
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError(
+            f"{cls.__module__}.{cls.__qualname__} is but a name in this process, see {__name__}"
+        )
+
+
+def _name(owner: Any, name: str) -> type:
+    if name.startswith("_"):
+        raise AttributeError(name)
+    module = getattr(owner, "__module__", owner.__name__)
+    found = _NameOnly(name, (), {"__module__": module})
+    setattr(owner, name, found)
+    return found
