@@ -158,19 +158,12 @@ def _execute(
 
 
 def _import_executor(path: str) -> type:
-    """Imports an executor without the rest of TFX.
-
-    Importing `tfx.components` (1.21) imports every component of TFX, half of a step's start-up.
-    An empty module in its place lets Python find the executor's own module below it.
-    """
+    """Imports an executor without the rest of TFX: half of a step's start-up."""
     import importlib
 
-    import tfx
+    from tfx_recommender.pipeline import slim_imports
 
-    if "tfx.components" not in sys.modules:
-        package = types.ModuleType("tfx.components")
-        package.__path__ = [os.path.join(folder, "components") for folder in tfx.__path__]
-        sys.modules["tfx.components"] = package
+    slim_imports.components_one_by_one()
     module, _, name = path.rpartition(".")
     return getattr(importlib.import_module(module), name)
 

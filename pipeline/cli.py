@@ -139,8 +139,9 @@ def tune(
     from tfx_recommender.pipeline import config
 
     space = config.load_search_space(space_path or config.SEARCH_SPACE)
-    from tfx_recommender.pipeline import commands
+    from tfx_recommender.pipeline import commands, slim_imports
 
+    slim_imports.launch_only()
     out = out or f"{os.path.splitext(config_path)[0]}.tuned.yaml"
     commands.tune(settings, space, trials, out, verbose)
 

@@ -76,7 +76,7 @@ def tune(config: Config, space: SearchSpace, trials: int, out: str, verbose: boo
         chatter_to(_log(config.root, verbose)) as console,
     ):
         progress = Progress(console)
-        with progress.step("starting TensorFlow and TFX"):
+        with progress.step("starting TFX"):
             from tfx_recommender.pipeline import dag, local_runner, tuning
 
         record = local_runner.Run(local_runner.new_run_id())
@@ -85,7 +85,7 @@ def tune(config: Config, space: SearchSpace, trials: int, out: str, verbose: boo
         found = world.observe(config.data, config.serving_directory, None, False)
         artifacts = pipeline_root.artifact_root(config.root)
         pipeline = dag.create_tuning(config, space, trials, found, artifacts)
-        local_runner.run(pipeline, store, progress, record)
+        local_runner.run(pipeline, store, progress, record, parallel_nodes=config.parallel_nodes)
         searches = tuning.searches(heads, record, store)
     tuning.show(searches, Console(width=None if sys.stdout.isatty() else 120))
     tuning.write(out, searches)

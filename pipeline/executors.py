@@ -1,27 +1,29 @@
 """Imports what executes nodes, once: each node's process starts as a copy of one that did.
 
-Nothing here may start a thread that computes, or copying is not safe: TensorFlow and Beam start
-theirs when they are first used, not when they are imported.
+Nothing here may use TensorFlow or Beam: importing them starts no thread of theirs, so the process
+may be copied; using them would.
 """
 
-# ruff: noqa: E402, F401 - imported for those who come later, and what to do without said first
+# ruff: noqa: F401 - imported for those who come later
 from tfx_recommender.pipeline import slim_imports
 
-slim_imports.execute_only()
+with slim_imports.executors():
+    import tfx.components.example_validator.executor
+    import tfx.components.statistics_gen.executor
+    import tfx.components.trainer.executor
+    import tfx.components.transform.executor
+    import tfx.orchestration.portable.beam_executor_operator
+    import tfx.orchestration.portable.python_executor_operator
 
-import tfx.components.example_validator.executor
-import tfx.components.statistics_gen.executor
-import tfx.components.trainer.executor
-import tfx.components.transform.executor
-import tfx.orchestration.portable.beam_executor_operator
-import tfx.orchestration.portable.python_executor_operator
+    import tfx_recommender.components.evaluator.comparison
+    import tfx_recommender.components.evaluator.metrics
+    import tfx_recommender.components.first_baseline
+    import tfx_recommender.components.model_selector
+    import tfx_recommender.components.pusher
+    import tfx_recommender.components.ratings_example_gen.component
+    import tfx_recommender.components.served_baseline
+    import tfx_recommender.trainer.run_fn
+    import tfx_recommender.transform.preprocessing
+    from tfx_recommender.pipeline import beam_memo
 
-import tfx_recommender.components.evaluator.comparison
-import tfx_recommender.components.evaluator.metrics
-import tfx_recommender.components.first_baseline
-import tfx_recommender.components.model_selector
-import tfx_recommender.components.pusher
-import tfx_recommender.components.ratings_example_gen.component
-import tfx_recommender.components.served_baseline
-import tfx_recommender.trainer.run_fn
-import tfx_recommender.transform.preprocessing
+beam_memo.install()

@@ -121,7 +121,7 @@ class _Operator(base_executor_operator.BaseExecutorOperator):
         executable_spec_pb2.PythonClassExecutableSpec,
         executable_spec_pb2.BeamExecutableSpec,
     ]
-    SUPPORTED_PLATFORM_CONFIG_TYPE = []
+    SUPPORTED_PLATFORM_CONFIG_TYPE: list[type] = []
 
     def __init__(
         self,
@@ -166,7 +166,7 @@ def _execute(
     errors: multiprocessing.connection.Connection,
 ) -> None:
     """What a node's process does."""
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    threading.Thread(target=_die_with_run, daemon=True).start()
     for descriptor, connection in ((1, output), (2, errors)):
         os.dup2(connection.fileno(), descriptor)
     # TFX and absl take the command line's arguments for theirs.
@@ -200,9 +200,9 @@ def _execute(
     os._exit(0)
 
 
-def _die_with_parent() -> None:
-    """A node must not go on writing when the run is no more, however that ended."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
+def _die_with_run() -> None:
+    """A node must not go on writing when its run is no more, however that ended."""
+    run = multiprocessing.parent_process()
+    assert run is not None
+    run.join()
     os._exit(1)

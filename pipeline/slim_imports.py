@@ -1,19 +1,21 @@
 """What the processes of a run leave out when they import TFX: most of what it would bring.
 
-Importing all of TFX (1.21) costs more processor time than all nodes of a run that is answered by
-the cache. So the process that launches nodes does without TensorFlow and Beam, which TFX itself
-takes for optional, and names the executors without importing them; the processes that execute
-nodes do without what TensorFlow, Beam and TFMA import for other people's clouds, notebooks and
-metrics. What is left out and yet needed fails with a line that leads here.
+Importing all of TFX (1.21) costs more processor time than everything else in a run that is
+answered by the cache. So the process that launches nodes does without TensorFlow and Beam, which
+TFX itself takes for optional, and names the executors without importing them; the process that
+imports what executes nodes does without what TensorFlow, Beam and TFMA import for other people's
+clouds, notebooks and metrics. What is but a name and yet used fails with a line that leads here.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.abc
 import importlib.machinery
 import os
 import sys
 import types
+from collections.abc import Iterator
 from typing import Any
 
 # Imported under `try` wherever they are imported at all: their absence is provided for.
@@ -38,9 +40,17 @@ _NAMED = frozenset(
         "tensorflow_model_analysis.notebook",  # TFMA's displays there
     }
 )
+# What a component's declaration imports for its executor's sake.
 _EXECUTORS = frozenset(
-    f"tfx.components.{node}.executor"
-    for node in ("statistics_gen", "example_validator", "transform", "trainer")
+    {
+        "keras_tuner",
+        "tensorflow_data_validation",
+        "tfx.components.example_validator.executor",
+        "tfx.components.statistics_gen.executor",
+        "tfx.components.trainer.executor",
+        "tfx.components.transform.executor",
+        "tfx.components.tuner.executor",
+    }
 )
 
 
@@ -50,41 +60,56 @@ def launch_only() -> None:
     Does nothing where TensorFlow is imported already.
     """
     if "tensorflow" not in sys.modules:
-        absent = _OPTIONAL | {"tensorflow", "apache_beam"}
-        _install(absent, _NAMED | _EXECUTORS | {"tensorflow_data_validation"})
+        finder = _Finder(frozenset({"tensorflow", "apache_beam"}), _NAMED | _EXECUTORS)
+        sys.meta_path.insert(0, finder)
+        components_one_by_one()
 
 
-def execute_only() -> None:
-    """For a process, until its end, that imports executors one by one."""
-    _install(_OPTIONAL, _NAMED)
+@contextlib.contextmanager
+def executors() -> Iterator[None]:
+    """For as long as executors are imported; whoever needs the rest afterwards imports it.
+
+    Does nothing where TensorFlow is imported already.
+    """
+    if "tensorflow" in sys.modules:
+        yield
+        return
+    finder = _Finder(_OPTIONAL, _NAMED)
+    sys.meta_path.insert(0, finder)
+    components_one_by_one()
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+        finder.forget()
 
 
-def _install(absent: frozenset[str], hollow: frozenset[str]) -> None:
+def components_one_by_one() -> None:
+    """Lets one component of TFX be imported without all the others.
+
+    Importing `tfx.components` (1.21) imports every one. An empty module in its place lets Python
+    find those below it.
+    """
     import tfx
 
-    sys.meta_path.insert(0, _Finder(absent, hollow))
-    # Importing `tfx.components` imports every component. An empty module in its place lets
-    # Python find those below it.
     package = types.ModuleType("tfx.components")
     package.__path__ = [os.path.join(folder, "components") for folder in tfx.__path__]
     sys.modules.setdefault(package.__name__, package)
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds no module of `absent`; those of `hollow` have whatever name they are asked for."""
+    """Finds no module of `absent`; those of `named` have whatever name they are asked for."""
 
-    def __init__(self, absent: frozenset[str], hollow: frozenset[str]) -> None:
+    def __init__(self, absent: frozenset[str], named: frozenset[str]) -> None:
         self._absent = absent
-        self._hollow = hollow
+        self._named = named
 
     def find_spec(
         self, fullname: str, path: Any, target: types.ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         if _is_below(fullname, self._absent):
-            raise ModuleNotFoundError(
-                f"{fullname} is left out of this process, see {__name__}", name=fullname
-            )
-        if _is_below(fullname, self._hollow):
+            raise ModuleNotFoundError(f"{fullname} is left out here, see {__name__}", name=fullname)
+        if _is_below(fullname, self._named):
             return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
         return None
 
@@ -93,6 +118,14 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def exec_module(self, module: types.ModuleType) -> None:
         module.__getattr__ = lambda name: _name(module, name)  # type: ignore[method-assign]
+
+    def forget(self) -> None:
+        """Makes way for the real modules, for those who import them from now on."""
+        for fullname in [name for name in sys.modules if _is_below(name, self._named)]:
+            parent, _, name = fullname.rpartition(".")
+            if parent in sys.modules:
+                vars(sys.modules[parent]).pop(name, None)
+            del sys.modules[fullname]
 
 
 def _is_below(fullname: str, names: frozenset[str]) -> bool:
@@ -106,9 +139,7 @@ class _NameOnly(type):
         return _name(cls, name)
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        raise RuntimeError(
-            f"{cls.__module__}.{cls.__qualname__} is but a name in this process, see {__name__}"
-        )
+        raise RuntimeError(f"{cls.__module__}.{cls.__qualname__} is but a name, see {__name__}")
 
 
 def _name(owner: Any, name: str) -> type:

@@ -9,7 +9,7 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import io_utils
 
-from tfx_recommender.components.ratings_example_gen import dataset, example_file, schema
+from tfx_recommender.components.ratings_example_gen import schema
 from tfx_recommender.components.ratings_example_gen.config import Data, Split
 from tfx_recommender.transform.features import SPLITS
 
@@ -39,6 +39,9 @@ def RatingsExampleGen(  # noqa: N802 - TFX names a component like a class
     Raises:
       BadDataError: anything in the files is not as the config says.
     """
+    # Not above: the process that launches nodes declares them only.
+    from tfx_recommender.components.ratings_example_gen import dataset, example_file
+
     source = Data.model_validate_json(data)
     rows = dataset.read(source, TypeAdapter(Split).validate_json(split), relevance_threshold)
     examples.set_string_custom_property("payload_format", "FORMAT_TF_EXAMPLE")
