@@ -5,6 +5,8 @@ may be copied; using them would.
 """
 
 # ruff: noqa: F401 - imported for those who come later
+import gc
+
 from tfx_recommender.pipeline import slim_imports
 
 with slim_imports.executors():
@@ -27,3 +29,5 @@ with slim_imports.executors():
     from tfx_recommender.pipeline import beam_memo
 
 beam_memo.install()
+# A collection in a copy would write to, and so really copy, the memory of all that was imported.
+gc.freeze()
