@@ -19,7 +19,7 @@ STEPS = {
 EXTRA = {
     "the baseline": "ServedBaseline",
     "training the ranking head": "(Trainer-mlp)",
-    "scoring the baseline, and all ranks": "(Evaluator-mlp)",
+    "ranks in the whole catalogue, by both models": "(Evaluator-mlp)",
 }
 
 Node = dict[str, float]
