@@ -28,6 +28,7 @@ from tfx_recommender.trainer.hyperparameters import (
     MultilayerRating,
     TowersRanking,
     TowersRating,
+    TwoStageRanking,
     WideAndDeepRanking,
     WideAndDeepRating,
 )
@@ -74,6 +75,8 @@ class Models(_Frozen):
     """Wide & Deep."""
     two_tower: Model[TowersRating, TowersRanking] | None = None
     """Two towers."""
+    two_stage: Model[HybridRating, TwoStageRanking] | None = None
+    """Candidates by one architecture, ranked by another."""
 
     @model_validator(mode="before")
     @classmethod

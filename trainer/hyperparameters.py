@@ -6,9 +6,9 @@ these classes; a Trainer gets them back as JSON.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 
 class _Frozen(BaseModel):
@@ -173,6 +173,64 @@ class WideAndDeepRanking(WideAndDeep):
     """How it is trained."""
 
 
+class MatrixFactorizationStage(MatrixFactorization):
+    """MF as a stage of two."""
+
+    architecture: Literal["mf"] = "mf"
+    """Which it is."""
+
+
+class MultilayerStage(MultilayerRanking):
+    """An MLP as a stage of two."""
+
+    architecture: Literal["mlp"] = "mlp"
+    """Which it is."""
+
+
+class WideAndDeepStage(WideAndDeepRanking):
+    """Wide & Deep as a stage of two."""
+
+    architecture: Literal["wide_deep"] = "wide_deep"
+    """Which it is."""
+
+
+class TowersStage(TowersRanking):
+    """Two towers as a stage of two; the hybrid ranks by these too."""
+
+    architecture: Literal["two_tower", "hybrid"] = "two_tower"
+    """Which it is."""
+
+
+def _named(value: Any) -> Any:
+    """`mlp` means `{architecture: mlp}`."""
+    return {"architecture": value} if isinstance(value, str) else value
+
+
+class TwoStageRanking(_Frozen):
+    """Candidates, and their ranking."""
+
+    candidates: Annotated[
+        TowersStage | MatrixFactorizationStage,
+        Field(discriminator="architecture"),
+        BeforeValidator(_named),
+    ] = TowersStage()
+    """The first stage, whose score is a dot product: the name of an architecture, or its
+    settings with that name under `architecture`."""
+    ranking: Annotated[
+        MultilayerStage | WideAndDeepStage | TowersStage | MatrixFactorizationStage,
+        Field(discriminator="architecture"),
+        BeforeValidator(_named),
+    ] = MultilayerStage()
+    """The second stage, in the same form."""
+    number: Size = 500
+    """Candidates that each user has at most."""
+
+    @property
+    def history(self) -> int:
+        """Of a user's ratings before, how many the stages see at most."""
+        return history(self.candidates, self.ranking)
+
+
 class HybridRating(_Frozen):
     """The rating head of the hybrid."""
 
@@ -197,10 +255,11 @@ ARCHITECTURES = {
     "hybrid": Heads(HybridRating, TowersRanking),
     "wide_deep": Heads(WideAndDeepRating, WideAndDeepRanking),
     "two_tower": Heads(TowersRating, TowersRanking),
+    "two_stage": Heads(HybridRating, TwoStageRanking),
 }
 """Every architecture and what configures it."""
 
 
-def history(rating: BaseModel, preference: BaseModel) -> int:
-    """Of a user's ratings before, how many the heads see at most."""
-    return max(getattr(head, "history", 0) for head in (rating, preference))
+def history(*heads: BaseModel) -> int:
+    """Of a user's ratings before, how many these heads see at most."""
+    return max(getattr(head, "history", 0) for head in heads)

@@ -20,6 +20,7 @@ from tfx_recommender.trainer import (
     matrix_factorization,
     multilayer_perceptron,
     training,
+    two_stage,
     two_tower,
     warm_start,
     wide_deep,
@@ -34,6 +35,7 @@ ARCHITECTURES: dict[str, Any] = {
     "hybrid": hybrid,
     "wide_deep": wide_deep,
     "two_tower": two_tower,
+    "two_stage": two_stage,
 }
 
 
@@ -186,6 +188,12 @@ def fit_preference(
     architecture: str, config: Any, problem: Problem, seed: int, start: Any = None
 ) -> losses.Head:
     """A fitted preference head (see `fit`)."""
+    if isinstance(config, hyperparameters.TwoStageRanking):
+        stages = (
+            fit_preference(stage.architecture, stage, problem, seed, start)
+            for stage in (config.candidates, config.ranking)
+        )
+        return two_stage.Head(*stages, config.number)
     keras.utils.set_random_seed(seed)
     head = ARCHITECTURES[architecture].preference_head(config, problem, seed)
     begin = start and functools.partial(start, "preference")

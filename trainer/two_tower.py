@@ -56,7 +56,7 @@ class Head(keras.layers.Layer):
         super().__init__()
         users, items = problem.catalogue.user_shape, problem.catalogue.item_shape
         size, drop = config.embedding_size, config.id_dropout
-        self.decay, self.length = config.decay, config.history
+        self.width, self.decay, self.length = 1 + size, config.decay, config.history
         self.index = keras.ops.convert_to_tensor(problem.catalogue.items.index, "int32")
         self.history = IdEmbedding(items, size, config.l2, 0.0)
         self.item_embedding = IdEmbedding(items, size, config.l2, drop)
@@ -70,7 +70,7 @@ class Head(keras.layers.Layer):
         self.dropout = keras.layers.Dropout(config.dropout)
 
     def user(self, users: dict[str, Any], training: bool = False) -> Any:
-        """Vectors of users: [B] rows -> [B, 1 + embedding_size], the bias first."""
+        """Vectors of users: [B] rows -> [B, width], the bias first."""
         item, age = (users[name][:, : self.length] for name in ("history", "age"))
         present = keras.ops.cast(item >= 0, "float32")
         count = keras.ops.maximum(keras.ops.sum(present, axis=1, keepdims=True), 1.0)
@@ -87,7 +87,7 @@ class Head(keras.layers.Layer):
         return vector
 
     def item(self, items: dict[str, Any], training: bool = False) -> Any:
-        """Vectors of items: [...] rows -> [..., 1 + embedding_size], the bias first."""
+        """Vectors of items: [...] rows -> [..., width], the bias first."""
         vector = self.item_embedding(items["index"], training=training)
         vector = vector + self.item_layer(self.item_features(items))
         return keras.ops.concatenate([self.item_bias(items["index"]), vector], axis=-1)

@@ -89,9 +89,11 @@ class Start:
           member: from which member of an ensemble.
         """
         names = [_name(variable) for variable in variables]
-        served, first = self._index["weights"].get(head, []), member * len(names)
-        first = first if first < len(served) else 0
-        if names != served[first : first + len(names)]:
+        served = self._index["weights"].get(head, [])
+        # A head's weights lie side by side; those of other members and stages beside them.
+        starts = [n for n in range(len(served)) if served[n : n + len(names)] == names]
+        first = starts[member if member < len(starts) else 0] if starts else -1
+        if first < 0:
             logging.warning("warm start: the served model has another %s head: starts cold", head)
             return 0
         carried = 0

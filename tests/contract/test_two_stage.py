@@ -1,0 +1,118 @@
+"""Two stages: what is a candidate, how candidates are ranked, and what that costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.contract import problems
+from tfx_recommender.trainer import export, factors, hyperparameters, run_fn, two_stage
+from tfx_recommender.trainer.problem import Interactions, Problem
+from tfx_recommender.trainer.recommender import Recommender
+
+USERS, ITEMS, NUMBER = 6, 40, 7
+
+
+class Stage(factors.Head):
+    """Remembers of how many items it was asked for the scores."""
+
+    asked: int | None = None
+
+    def interact(self, user: Any, item: Any, training: bool = False) -> Any:
+        """As its parent."""
+        self.asked = item.shape[1]
+        return super().interact(user, item, training)
+
+
+@pytest.fixture
+def stages() -> list[Stage]:
+    rng = np.random.default_rng(0)
+    return [
+        Stage(*(rng.normal(size=(n, 1 + size)).astype(np.float32) for n in (USERS, ITEMS)))
+        for size in (3, 5)
+    ]
+
+
+@pytest.mark.parametrize("own_items", [False, True])
+def test_the_best_of_the_first_stage_are_ranked_by_the_second(
+    stages: list[Stage], own_items: bool
+) -> None:
+    head = two_stage.Head(*stages, NUMBER)
+    users, items = {"index": np.arange(USERS)}, {"index": np.arange(ITEMS)}
+    first, second = (
+        stage.interact(stage.user(users), stage.item(items)[None]).numpy() for stage in stages
+    )
+    vectors = head.item(items)[None]
+    vectors = tf.repeat(vectors, USERS, axis=0) if own_items else vectors
+    order = np.argsort(-head.interact(head.user(users), vectors).numpy(), axis=1)
+    for user in range(USERS):
+        by_first = np.argsort(-first[user])
+        candidates = by_first[:NUMBER]
+        expected = [*candidates[np.argsort(-second[user, candidates])], *by_first[NUMBER:]]
+        assert order[user].tolist() == expected
+
+
+def test_the_second_stage_scores_the_candidates_only(stages: list[Stage]) -> None:
+    head = two_stage.Head(*stages, NUMBER)
+    head.interact(
+        head.user({"index": np.arange(USERS)}), head.item({"index": np.arange(ITEMS)})[None]
+    )
+    assert [stage.asked for stage in stages] == [ITEMS, NUMBER]
+
+
+def test_one_item_gets_the_score_of_the_second_stage(stages: list[Stage]) -> None:
+    head = two_stage.Head(*stages, NUMBER)
+    user, item = ({"index": np.arange(USERS)} for _ in range(2))
+    pairs = head.interact(head.user(user), head.item(item)[:, None])[:, 0]
+    second = stages[1].interact(stages[1].user(user), stages[1].item(item)[:, None])[:, 0]
+    np.testing.assert_allclose(pairs, second, rtol=1e-6)
+
+
+def test_a_name_stands_for_an_architecture_with_its_defaults() -> None:
+    config = hyperparameters.TwoStageRanking.model_validate(
+        {"candidates": "mf", "ranking": {"architecture": "mlp", "l2": 0.5}}
+    )
+    assert config.candidates == hyperparameters.MatrixFactorizationStage()
+    assert config.ranking == hyperparameters.MultilayerStage(l2=0.5)
+    assert config.history == 0
+    assert hyperparameters.TwoStageRanking(candidates="two_tower").history == 32
+    with pytest.raises(ValueError, match="candidates"):
+        hyperparameters.TwoStageRanking.model_validate({"candidates": "mlp"})
+
+
+@pytest.mark.slow
+def test_what_is_recommended_is_what_the_evaluator_ranks(tmp_path: Path) -> None:
+    rows, catalogue = problems.two_tastes(), problems.catalogue()
+    few = Interactions(*(column[::7] for column in (rows.user, rows.item, rows.rating)))
+    to_fit = Problem(catalogue, rows, few, history=8, seed=0)
+    training = {"epochs": 12, "patience": 12, "learning_rate": 0.05, "batch_size": 32}
+    stage = {"l2": 0.001, "training": training}
+    config = hyperparameters.TwoStageRanking.model_validate(
+        {
+            "candidates": {"architecture": "two_tower", **stage},
+            "ranking": {"architecture": "mlp", **stage},
+            "number": 8,
+        }
+    )
+    head = run_fn.fit_preference("two_stage", config, to_fit, 0)
+    users, items = catalogue.users.raw_ids, catalogue.items.raw_ids
+    known = problems.ratings(users[rows.user], items[rows.item])
+    path = str(tmp_path / "model")
+    model = Recommender(head, head, 3.0, 1.0, (1.0, 5.0))
+    export.export(path, model, to_fit.catalogue, problems.COLUMNS, None, rows, known, {})
+    served = tf.saved_model.load(path).signatures
+    scores = served["preference"](user_id=tf.constant(users), item_id=tf.constant(items))
+    scores = scores["preference"].numpy()
+    scores[rows.user, rows.item] = -np.inf
+    answer = served["recommend"](
+        user_id=tf.constant(users), k=tf.constant(5), liked_item_ids=tf.fill([len(users), 0], "")
+    )
+    best = items[np.argsort(-scores, axis=1, kind="stable")[:, :5]]
+    assert answer["item_id"].numpy().tolist() == best.tolist()
+    half = problems.ITEMS // 2
+    right = [set(got[:3]) <= set(items[half * (u % 2) :][:half]) for u, got in enumerate(best)]
+    assert np.mean(right) > 0.9
