@@ -60,7 +60,7 @@ def render(models: list[Model], goals: list[Goal], results: Results, code: dict[
             ]
             if chosen:
                 parts += [f"## {protocol}{title}", _measured(chosen, code)]
-    parts.append("## What validation chose\n\nThe choice is bold; lower RMSE, higher HR@10.")
+    parts.append("## What validation chose\n\nThe choice is bold; lower RMSE, higher NDCG@10.")
     for model in models:
         if len(model.settings) > 1:
             parts += [
