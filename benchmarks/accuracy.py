@@ -13,6 +13,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import os
 import subprocess
 import tempfile
 from pathlib import Path
@@ -29,7 +30,7 @@ HERE = Path(__file__).parent
 PYTHON = {"ours": ".venv/bin/python", "peers": ".venv-peers/bin/python"}
 _SHARED = ["benchmarks/protocols.py", "benchmarks/worker.py", "benchmarks/evaluation.py"]
 _SOURCES = {
-    "ours": ["trainer/*.py", "benchmarks/ours.py", "requirements/glibc-2.39.txt", *_SHARED],
+    "ours": ["trainer/*.py", "benchmarks/ours.py", "requirements/runtime.in", *_SHARED],
     "peers": ["benchmarks/peers.py", "requirements/peers.txt", *_SHARED],
 }
 
@@ -140,6 +141,8 @@ class Bench:
             input="\n".join(lines),
             text=True,
             stderr=subprocess.PIPE,
+            # As implicit asks for; OpenBLAS' threads wait for each other by turning in circles.
+            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
             check=False,
         )
         if done.returncode:

@@ -54,6 +54,7 @@ def test_m8_scoring_a_catalogue_equals_scoring_pairs(
     np.testing.assert_allclose(np.diag(crossed), pairs, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_without_validation_every_epoch_is_run_and_the_last_weights_stay(
     rows: Interactions,
 ) -> None:
