@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import evaluation, protocols
+from benchmarks.accuracy import evaluation, protocols
 from tfx_recommender.components.errors import UserError
 from tfx_recommender.components.evaluator import ranking
 from tfx_recommender.pipeline import datasets

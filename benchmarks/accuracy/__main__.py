@@ -2,7 +2,7 @@
 
     make bench-accuracy OPTIONS="--only mf,hybrid --protocol 90-10 --seeds 1"
 
-`models.yaml` says what is compared, `protocols.py` on what, `evaluation.py` by what. Where a model
+`models.yaml` says what is compared, `protocols.py` on what, `evaluation.py` by what measure. Where a model
 has several settings, each split chooses those that do best on validation carved out of its train
 rows; then it is fitted to all train rows. Every fit is kept in `accuracy.json`, so that a rerun
 does what is missing or was done by other code; tables are written to `accuracy.md`.
@@ -22,16 +22,16 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 
-from benchmarks import protocols, tables
-from benchmarks.protocols import PROTOCOLS, Split
-from benchmarks.results import Fit, Model, Results, read_models
+from benchmarks.accuracy import protocols, tables
+from benchmarks.accuracy.protocols import PROTOCOLS, Split
+from benchmarks.accuracy.results import Fit, Model, Results, read_models
 
 HERE = Path(__file__).parent
 PYTHON = {"ours": ".venv/bin/python", "peers": ".venv-peers/bin/python"}
-_SHARED = ["benchmarks/protocols.py", "benchmarks/worker.py", "benchmarks/evaluation.py"]
+_SHARED = [f"benchmarks/accuracy/{name}.py" for name in ("protocols", "worker", "evaluation")]
 _SOURCES = {
-    "ours": ["trainer/*.py", "benchmarks/ours.py", "requirements/runtime.in", *_SHARED],
-    "peers": ["benchmarks/peers.py", "requirements/peers.txt", *_SHARED],
+    "ours": ["trainer/*.py", "benchmarks/accuracy/ours.py", "requirements/runtime.in", *_SHARED],
+    "peers": ["benchmarks/accuracy/peers.py", "requirements/peers.txt", *_SHARED],
 }
 
 
@@ -58,7 +58,7 @@ def main(only: str | None, protocol: tuple[str, ...], seeds: int, quick: bool, t
             if model.name in chosen and name in model.protocols:
                 bench.measure(model, name, seeds)
     text = tables.render(models, goals, bench.results, bench.code)
-    (HERE / "accuracy.md").write_text(text, encoding="utf-8")
+    (HERE.parent / "accuracy.md").write_text(text, encoding="utf-8")
     click.echo(text)
 
 
@@ -79,7 +79,7 @@ class Bench:
     """
 
     def __init__(self, tune: bool) -> None:
-        self.results = Results(HERE / "accuracy.json")
+        self.results = Results(HERE.parent / "accuracy.json")
         self.code = {by: _fingerprint(patterns) for by, patterns in _SOURCES.items()}
         self._data = protocols.load(Path("data/movielens-100k"))
         self._tune = tune
@@ -137,7 +137,7 @@ class Bench:
                 )
             )
         done = subprocess.run(
-            [PYTHON[model.by], "-m", f"benchmarks.{model.by}"],
+            [PYTHON[model.by], "-m", f"benchmarks.accuracy.{model.by}"],
             input="\n".join(lines),
             text=True,
             stderr=subprocess.PIPE,
@@ -153,7 +153,7 @@ class Bench:
         ]
 
     def _judge(self, model: Model, job: Job, answer: Path) -> Fit:
-        from benchmarks import evaluation  # TFMA takes half a minute to import
+        from benchmarks.accuracy import evaluation  # TFMA takes half a minute to import
 
         judge = {"rating": evaluation.judge_ratings, "ranking": evaluation.judge_ranking}
         with np.load(answer) as file:

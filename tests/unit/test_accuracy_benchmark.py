@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import evaluation, ours, protocols, results
-from benchmarks.protocols import ITEMS, USERS, MovieLens, Split
+from benchmarks.accuracy import evaluation, ours, protocols, results
+from benchmarks.accuracy.protocols import ITEMS, USERS, MovieLens, Split
 
 
 @pytest.fixture(scope="module")

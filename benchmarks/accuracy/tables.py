@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from benchmarks.protocols import LAST_OUT, PROTOCOLS
-from benchmarks.results import BEST, Fit, Goal, Model, Results
+from benchmarks.accuracy.protocols import LAST_OUT, PROTOCOLS
+from benchmarks.accuracy.results import BEST, Fit, Goal, Model, Results
 
 COLUMNS = {
     "rating": {"rmse": "RMSE", "mae": "MAE"},

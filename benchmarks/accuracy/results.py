@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.protocols import LAST_OUT, RANDOM
+from benchmarks.accuracy.protocols import LAST_OUT, RANDOM
 
 BEST = {"rating": ("rmse", min), "ranking": ("full_ndcg", max)}
 """Task -> the metric that chooses settings, and what is best (NDCG: a HitRate has many ties)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tfx.components  # noqa: F401 - must be imported before TFMA on older glibc
 
-from benchmarks.protocols import ITEMS, USERS, MovieLens, Split, negatives
+from benchmarks.accuracy.protocols import ITEMS, USERS, MovieLens, Split, negatives
 from tfx_recommender.components.evaluator import ranking
 
 K = 10

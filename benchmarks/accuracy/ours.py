@@ -10,8 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import protocols, worker
-from benchmarks.worker import Arrays, Fitted
+from benchmarks.accuracy import protocols, worker
+from benchmarks.accuracy.worker import Arrays, Fitted
 from tfx_recommender.trainer import (
     baseline,
     bayesian_factorization,

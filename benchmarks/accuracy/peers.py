@@ -14,9 +14,9 @@ import pandas as pd
 import scipy.sparse as sp
 import surprise
 
-from benchmarks import worker
-from benchmarks.protocols import ITEMS, USERS
-from benchmarks.worker import Arrays, Fitted
+from benchmarks.accuracy import worker
+from benchmarks.accuracy.protocols import ITEMS, USERS
+from benchmarks.accuracy.worker import Arrays, Fitted
 
 
 def fit(arrays: Arrays, task: str, model: str, settings: dict[str, Any], seed: int) -> Fitted:
