@@ -5,7 +5,9 @@ CONFIG := pipeline/configs/movielens-100k.yaml
 # A file's tests share what is expensive; files in order, so that the long ones do not come last.
 SIDE_BY_SIDE := -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo test test-fast test-kubeflow bench-speed image lint format lock clean
+PEERS := .venv-peers
+
+.PHONY: help setup demo test test-fast test-kubeflow bench-speed bench-accuracy image lint format lock clean
 
 help:  ## Lists the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -29,6 +31,15 @@ test-kubeflow: setup  ## Builds the image and runs the compiled pipeline in cont
 bench-speed: setup  ## Compares with stock TFX, node by node, on generated data (SCALE=full: ours at 17 million)
 	@$(BIN)/python -m benchmarks.speed $(if $(filter full,$(SCALE)),--full,--rows 10000 --rows 100000 --rows 1000000)
 
+bench-accuracy: setup $(PEERS)/made  ## Compares with the peers on MovieLens-100k (OPTIONS="--help" tells more)
+	@$(BIN)/tfx-recommender data movielens-100k
+	@$(BIN)/python -m benchmarks.accuracy $(OPTIONS)
+
+$(PEERS)/made: requirements/peers.txt | setup
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(PEERS)
+	@$(BIN)/uv pip install --quiet --python $(PEERS)/bin/python --no-deps --require-hashes -r $<
+	@touch $@
+
 image:  ## Builds the image of all steps (BASE=… chooses another Debian 13 with Python 3.11)
 	@kubeflow/build_image.sh
 
@@ -46,4 +57,4 @@ lock: setup  ## Resolves requirements/*.in anew (needs the network)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" requirements/lock.sh
 
 clean:  ## Removes .venv and caches; data, runs and served models stay
-	@rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	@rm -rf .venv $(PEERS) build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

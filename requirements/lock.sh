@@ -10,6 +10,7 @@ compile --python-platform x86_64-manylinux_2_39 dev.in -c glibc-2.39.txt -o dev.
 compile --no-deps kserve.in -o kserve.txt
 compile uv.in -o uv.txt
 compile --python-platform x86_64-manylinux_2_39 sbom.in -o sbom.txt
+compile --python-platform x86_64-manylinux_2_28 --only-binary :all: peers.in -o peers.txt
 
 # The lock for older systems is the same one with two packages replaced. A resolver refuses
 # that mix (their metadata asks for protobuf < 6), so it is spliced and installed as it stands.

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tests.contract import problems
 from tfx_recommender.trainer import hyperparameters, run_fn, training
-from tfx_recommender.trainer.problem import Interactions
+from tfx_recommender.trainer.problem import Interactions, Problem
 
 # Two stages have no loss of their own; see test_two_stage.py.
 ARCHITECTURES = sorted(set(run_fn.ARCHITECTURES) - {"two_stage"})
@@ -53,6 +53,19 @@ def test_m8_scoring_a_catalogue_equals_scoring_pairs(
     pairs = model.prefer(one["user"], one["item"]).numpy()
     crossed = model.prefer_all(one["user"], one["item"]).numpy()
     np.testing.assert_allclose(np.diag(crossed), pairs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_without_validation_every_epoch_is_run_and_the_last_weights_stay(
+    rows: Interactions,
+) -> None:
+    _, loss = problems.losses_of("mf", rows)
+    none = Interactions(rows.user[:0], rows.item[:0], rows.rating[:0])
+    to_fit = Problem(problems.catalogue(), rows, none, history=8, seed=7)
+    impatient = TRAINING.model_copy(update={"patience": 1})
+    assert len(training.fit(loss, to_fit, impatient, seed=3)) == TRAINING.epochs
+    after = float(loss(problems.batch(rows, np.arange(len(rows)))))
+    assert after < 0.95 * np.log(1 + problems.ITEMS)  # what the first weights give
 
 
 @pytest.mark.slow
