@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from tfx_recommender.trainer import hyperparameters, losses, run_fn, training
+from tfx_recommender.trainer import hyperparameters, losses, run_fn, training, two_stage
 from tfx_recommender.trainer.input_data import Ratings
 from tfx_recommender.trainer.problem import (
     Catalogue,
@@ -105,21 +105,25 @@ def losses_of(architecture: str, rows: Interactions, plain: bool = False) -> lis
         "hybrid": ({"mf": sampler | {"side_information": 8}, "mlp": mlp}, mlp),
         "wide_deep": (wide, wide),
         "two_tower": (mlp, mlp),
+        "two_stage": ({"mf": sampler | {"side_information": 8}, "mlp": mlp}, {}),
     }[architecture]
     settings, module = (
         hyperparameters.ARCHITECTURES[architecture],
         run_fn.ARCHITECTURES[architecture],
     )
     to_fit = problem(rows)
+    if architecture == "two_stage":
+        stages = (losses_of(name, rows, plain)[1].head for name in ("two_tower", "mlp"))
+        preference_head: Any = two_stage.Head(*stages, ITEMS // 2)
+    else:
+        preference_head = module.preference_head(settings.preference(**preference), to_fit, 7)
     return [
         losses.SquaredError(
             module.rating_head(settings.rating(**rating), to_fit, 7),
             to_fit.rating_mean,
             to_fit.rating_scale,
         ),
-        losses.Softmax(
-            module.preference_head(settings.preference(**preference), to_fit, 7), sampled=True
-        ),
+        losses.Softmax(preference_head, sampled=True),
     ]
 
 
