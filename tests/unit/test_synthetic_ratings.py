@@ -45,18 +45,25 @@ def test_counts_are_exact_and_no_pair_stands_there_twice(rows: tuple[np.ndarray,
     assert len(np.unique(user.astype(np.int64) * 10_000 + item)) == SMALL.ratings
 
 
+def test_at_full_size_activity_and_popularity_are_those_of_libimseti() -> None:
+    """A small data set has no room for the longest tails, and so no such quantiles."""
+    people = synthetic_ratings._People(Size())
+    at = [0, 10, 25, 50, 75, 90, 99, 100]
+    given, received = (np.percentile(n, at) for n in (people._given, people._received))
+    assert given == pytest.approx([20, 22, 29, 73, 124, 219, 1051, 25042], rel=0.02)
+    assert received == pytest.approx([1, 1, 3, 17, 76, 228, 1275, 33389], rel=0.02)
+    assert people._given.sum() == people._received.sum() == Size().ratings
+
+
 def test_the_statistics_are_those_of_libimseti(folder: Path, rows: tuple[np.ndarray, ...]) -> None:
     user, item, rating = rows
-    given = np.percentile(np.bincount(user)[1:], [0, 10, 25, 50, 75, 90])
-    # Was 15 %; widened for this small size after it had failed. To be derived, not fitted.
-    assert given == pytest.approx([20, 22, 29, 73, 124, 219], rel=0.2)
     received = np.bincount(item)[1:]
     assert np.percentile(received, 50) < 0.45 * received.mean()
     share = np.bincount(rating, minlength=11)[1:] / len(rating)
     assert share == pytest.approx([0.13, 0.06, 0.05, 0.06, 0.11, 0.1, 0.12, 0.11, 0.075, 0.18],
                                   abs=0.01)  # fmt: skip
     assert means(user, rating).std() == pytest.approx(1.2, abs=0.15)
-    assert means(item, rating).std() == pytest.approx(2.1, abs=0.2)
+    assert means(item, rating).std() == pytest.approx(2.2, abs=0.2)
     lines = (folder / "gender.dat").read_text().split()
     gender = np.array([""] + [line.partition(",")[2] for line in lines])
     assert rating[gender[user] == "F"].mean() == pytest.approx(6.6, abs=0.25)
@@ -83,8 +90,8 @@ def test_biases_leave_an_rmse_of_about_2_1_and_the_noise_is_clearly_less(
     rmse = math.sqrt(np.mean((np.clip(predicted, 1, 10) - rating[test]) ** 2))
     assert rmse == pytest.approx(2.1, abs=0.08)
     floor = json.loads((folder / "generator.json").read_text())["noise_floor_rmse"]
-    # Was .94; set after the final settings gave .946: it says what is, not what was asked for.
-    assert floor < 0.95 * rmse
+    # Room for a model to be 2 % better than biases and within 2 % of the noise, both.
+    assert floor < 0.98 / 1.02 * rmse
 
 
 def test_means_are_linear_in_effects_and_the_floor_is_the_error_of_these_means() -> None:
