@@ -11,6 +11,7 @@ import tensorflow as tf
 from tests.contract import problems
 from tfx_recommender.trainer import hyperparameters, run_fn, training
 from tfx_recommender.trainer.problem import Interactions, Problem
+from tfx_recommender.trainer.recommender import Recommender
 
 # Two stages have no loss of their own; see test_two_stage.py.
 ARCHITECTURES = sorted(set(run_fn.ARCHITECTURES) - {"two_stage"})
@@ -116,3 +117,22 @@ def test_penalties_touch_looked_up_rows_only(architecture: str, rows: Interactio
             touched.append(set(np.flatnonzero(sizes)))
             assert touched[-1] <= seen[table.shape[0]]
     assert any(touched)
+
+
+@pytest.mark.slow
+def test_training_both_heads_together_costs_neither_anything(rows: Interactions) -> None:
+    """The joint model predicts to the digit what its heads predict when each is fitted alone."""
+    tf.config.experimental.enable_op_determinism()  # as run_fn does
+    how = {"training": {"epochs": 2, "batch_size": 64}}
+    rating = hyperparameters.MultilayerRating.model_validate(how)
+    preference = hyperparameters.MultilayerRanking.model_validate(how)
+    to_fit, seed = problems.problem(rows), 5
+    joint = run_fn.fit("mlp", rating, preference, to_fit, (1.0, 5.0), seed)
+    ranker = run_fn.fit_preference("mlp", preference, to_fit, seed)
+    rater = run_fn.fit_rating("mlp", rating, to_fit, seed)
+    alone = Recommender(rater, ranker, to_fit.rating_mean, to_fit.rating_scale, (1.0, 5.0))
+    batch = problems.batch(rows, np.arange(len(rows)))
+    for predict in (Recommender.rate, Recommender.prefer):
+        answers = [predict(model, batch["user"], batch["item"]).numpy() for model in (joint, alone)]
+        assert np.array_equal(*answers)
+        assert answers[0].std() > 0
