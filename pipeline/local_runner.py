@@ -117,7 +117,7 @@ def run(
     nodes = {node.pipeline_node.node_info.id: node.pipeline_node for node in ir.nodes}
     labels = {node: f"[{number}/{len(nodes)}] {node}" for number, node in enumerate(nodes, 1)}
     waiting = list(nodes) if until is None else list(nodes)[: list(nodes).index(until) + 1]
-    processes = node_process.NodeProcesses()
+    processes = node_process.NodeProcesses(parallel_nodes)
 
     def launch(node: str) -> None:
         start = time.monotonic()

@@ -45,8 +45,14 @@ class NodeProcesses:
         as its node executes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, at_once: int) -> None:
+        """Makes none yet.
+
+        Args:
+          at_once: how many will run at the same time; each has its share of the processors.
+        """
         self.launching = threading.Lock()
+        self._threads = max(1, len(os.sched_getaffinity(0)) // at_once)
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["tfx_recommender.pipeline.executors"])
         self._running: set[multiprocessing.process.BaseProcess] = set()
@@ -83,7 +89,7 @@ class NodeProcesses:
                 target=_execute,
                 args=(
                     *(node, type(spec).__name__, spec.SerializeToString()),
-                    *(execution.SerializeToString(), sender, output, errors),
+                    *(execution.SerializeToString(), sender, output, errors, self._threads),
                 ),
                 name=node,
             )
@@ -164,9 +170,13 @@ def _execute(
     answer: multiprocessing.connection.Connection,
     output: multiprocessing.connection.Connection,
     errors: multiprocessing.connection.Connection,
+    threads: int,
 ) -> None:
     """What a node's process does."""
     threading.Thread(target=_die_with_run, daemon=True).start()
+    # TensorFlow's threads wait for work by turning in circles, which takes it from other nodes.
+    for kind_of_threads in ("INTRAOP", "INTEROP"):
+        os.environ.setdefault(f"TF_NUM_{kind_of_threads}_THREADS", str(threads))
     for descriptor, connection in ((1, output), (2, errors)):
         os.dup2(connection.fileno(), descriptor)
     # TFX and absl take the command line's arguments for theirs.

@@ -189,7 +189,8 @@ class _Side:
         block = before // _PIECES
         blocks, first = block[-1] + 1, np.searchsorted(block, np.arange(block[-1] + 1))
         piece, member = before - before[first][block], np.arange(self.count) - first[block]
-        self.members, most_pieces = int(member.max()) + 1, int((piece + pieces).max())
+        # One piece more than needed, so that each block ends with an empty one.
+        self.members, most_pieces = int(member.max()) + 1, int((piece + pieces).max()) + 1
         self.place = tf.constant(block * self.members + member, tf.int32)
 
         order = np.argsort(own, kind="stable")
@@ -205,9 +206,12 @@ class _Side:
 
         self.other, self.rating = cells(other, np.int32), cells(rating, np.float32)
         self.present = cells(np.ones(len(own)), np.float32)
-        # Cells without a rating belong to row 0, with weight 0.
+        # Cells without a rating have weight 0: what they belong to matters only in that pieces are
+        # sorted by member, and the last member has one.
         self.own = tf.reduce_max(cells(own, np.int32), axis=2)
-        self.member = tf.reduce_max(cells(member[own], np.int32), axis=2)
+        empty = tf.reduce_max(self.present, axis=2) == 0
+        of_member = tf.reduce_max(cells(member[own], np.int32), axis=2)
+        self.member = tf.where(empty, self.members - 1, of_member)
         rows = np.zeros((blocks, self.members), np.int32)
         rows[block, member] = np.arange(self.count)
         self.rows = tf.constant(rows)
@@ -354,7 +358,7 @@ class _Sampler:
             moments = tf.matmul(
                 x * weight[..., None], tf.concat([x, target[..., None]], 2), transpose_a=True
             )
-            moments = tf.math.unsorted_segment_sum(moments, member, side.members)
+            moments = tf.math.segment_sum(moments, member)
             root = tf.linalg.cholesky(moments[..., :size] + precision)
             right = moments[..., size:] + tf.gather(pull, rows)[..., None]
             noise = self.random.normal([side.members, size, 1])

@@ -94,10 +94,7 @@ class Ranking(Loss):
         logits = head.interact(user, head.item(others, training)[None], training)
         if self.sampled:
             return own, logits, ~batch["collision"], -batch["log_expected"]
-        rated = batch["rated"]
-        none = tf.fill(tf.shape(rated)[:1], False)
-        counts = tf.tensor_scatter_nd_update(tf.fill(tf.shape(logits), True), rated, none)
-        return own, logits, counts, tf.constant(0.0)
+        return own, logits, ~batch["rated"], tf.constant(0.0)
 
 
 class Softmax(Ranking):

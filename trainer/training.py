@@ -14,6 +14,9 @@ from tfx_recommender.trainer.hyperparameters import Training
 from tfx_recommender.trainer.losses import Loss
 from tfx_recommender.trainer.problem import ByUser, Interactions, Moments, Problem
 
+# A table of users and items of up to so many bytes says who rated what; beyond, it is looked up.
+_TABLE = 1 << 26
+
 
 class Batches:
     """Shuffled batches with fresh negatives, drawn and gathered inside TensorFlow's graph.
@@ -67,8 +70,15 @@ class Batches:
 
         self._negatives = getattr(config, "negatives", None) or 0
         train = problem.train
-        self._rated = ByUser(train, users)
-        self._keys = tf.constant(np.sort(train.user * items + train.item))
+        self._held_out = rows is not train
+        self._table: tf.Tensor | None = None
+        if (users + 1) * (items + 1) <= _TABLE:
+            table = np.zeros((users + 1, items + 1), bool)
+            table[train.user, train.item] = True
+            self._table = tf.constant(table)
+        else:
+            self._rated = ByUser(train, users)
+            self._keys = tf.constant(np.sort(train.user * items + train.item))
         weight = np.bincount(train.item, minlength=items) ** getattr(config, "popularity", 0.0)
         self._cumulative = tf.constant(np.cumsum(weight) / weight.sum())
         expected = np.maximum(weight, 1e-9) / weight.sum() * max(1, self._negatives)
@@ -93,11 +103,11 @@ class Batches:
           `user`: as `Entities.table()`, [E] rows; `item`: the rated items, [P] rows; `example`:
           whose they are, int32 [P]; `rating`: float32 [P] (where an example is a rating);
           `share`: 1 / the ratings of the example's user, or 1 where the example has them all;
-          `catalogue`: all items and the unknown one; `rated`: (example, item) of all training
-          ratings of the users, and of the batch's, int32 [*, 2]. With negatives also `negative`:
-          items, [N] rows, shared by the batch; `log_expected`: logarithm of how often each was
-          to be expected among N, float32 [N]; `collision`: whether the user rated it in
-          training, bool [E, N].
+          `catalogue`: all items and the unknown one, [C] rows; `rated`: which of them the user
+          rated in training, or in the batch, bool [E, C]. With negatives also `negative`: items,
+          [N] rows, shared by the batch; `log_expected`: logarithm of how often each was to be
+          expected among N, float32 [N]; `collision`: whether the user rated it in training,
+          bool [E, N].
         """
         batch = _rows(self._columns, examples)
         user, position = _rows(self._user_table, batch["user"]), batch["user"]
@@ -115,7 +125,7 @@ class Batches:
             "item": _rows(self._item_table, pairs[:, 1]),
             "example": pairs[:, 0],
             "catalogue": _rows(self._item_table, tf.range(self._items + 1)),
-            "rated": tf.concat([self._rated.of(position), pairs], axis=0),
+            "rated": self._all_rated(position, pairs),
         }
         if self._negatives:
             batch |= {
@@ -125,8 +135,20 @@ class Batches:
             }
         return batch
 
+    def _all_rated(self, user: tf.Tensor, pairs: tf.Tensor) -> tf.Tensor:
+        """Which items users [E] rated in training, or in the batch's pairs: bool [E, items + 1]."""
+        if self._table is not None:
+            rated = tf.gather(self._table, user)
+            pairs = pairs if self._held_out else pairs[:0]
+        else:
+            rated = tf.fill([tf.size(user), self._items + 1], False)
+            pairs = tf.concat([self._rated.of(user), pairs], axis=0)
+        return tf.tensor_scatter_nd_update(rated, pairs, tf.fill(tf.shape(pairs)[:1], True))
+
     def _has_rated(self, user: tf.Tensor, item: tf.Tensor) -> tf.Tensor:
         """Whether users [E] rated items [N] in training: bool [E, N]."""
+        if self._table is not None:
+            return tf.gather(tf.gather(self._table, user), item, axis=1)
         keys = user[:, None] * self._items + tf.cast(item, tf.int64)
         place = tf.searchsorted(self._keys, tf.reshape(keys, [-1]))
         found = tf.gather(self._keys, tf.minimum(place, tf.size(self._keys) - 1))

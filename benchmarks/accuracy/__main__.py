@@ -2,10 +2,10 @@
 
     make bench-accuracy OPTIONS="--only mf,hybrid --protocol 90-10 --seeds 1"
 
-`models.yaml` says what is compared, `protocols.py` on what, `evaluation.py` by what measure. Where a model
-has several settings, each split chooses those that do best on validation carved out of its train
-rows; then it is fitted to all train rows. Every fit is kept in `accuracy.json`, so that a rerun
-does what is missing or was done by other code; tables are written to `accuracy.md`.
+`models.yaml` says what is compared, `protocols.py` on what, `evaluation.py` by what measure. Where
+a model has several settings, each split chooses those that do best on validation carved out of its
+train rows; then it is fitted to all train rows. Every fit is kept in `accuracy.json`, so that a
+rerun does what is missing or was done by other code; tables are written to `accuracy.md`.
 """
 
 from __future__ import annotations

@@ -45,12 +45,19 @@ def chances(popularity: float) -> np.ndarray:
     return weight / weight.sum()
 
 
+@pytest.mark.parametrize("table", [0, 1 << 20])
 @pytest.mark.parametrize("by_user", [False, True])
 @pytest.mark.parametrize("sampled", [False, True])
 @pytest.mark.parametrize(("kind", "definition"), [("softmax", softmax), ("bpr", bpr)])
 def test_a_rated_item_competes_with_what_its_user_has_not_rated(
-    kind: str, definition: Callable[..., float], sampled: bool, by_user: bool
+    kind: str,
+    definition: Callable[..., float],
+    sampled: bool,
+    by_user: bool,
+    table: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(training, "_TABLE", table)
     users, items = tables()
     scores = users[:, :1] + items[:, 0] + users[:, 1:] @ items[:, 1:].T
     loss = losses.RANKING[kind]((factors.Head if by_user else Moving)(users, items), sampled)
