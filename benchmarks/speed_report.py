@@ -33,13 +33,13 @@ def lines(measured: dict[str, dict[str, Node]]) -> dict[str, tuple[Node | None, 
         name: _minus(node, inside[name]) if name in inside else node for name, node in ours.items()
     }
     found: dict[str, tuple[Node | None, Node | None]] = {
-        "start-up": (stock and stock["start-up"], ours["start-up"])
+        "start-up": (stock["start-up"] if stock else None, ours["start-up"])
     }
     for step, (theirs, own) in STEPS.items():
-        found[step] = (stock and _sum(stock, theirs), _sum(net, own))
+        found[step] = (_sum(stock, theirs) if stock else None, _sum(net, own))
     same = [x for x in found if x != "start-up"]
     found["ingest to push"] = (
-        stock and _sum({n: found[n][0] for n in same}, same),
+        _sum({n: found[n][0] for n in same}, same) if stock else None,
         _sum({n: found[n][1] for n in same}, same),
     )
     for step, node in EXTRA.items():

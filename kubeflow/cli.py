@@ -13,6 +13,7 @@ from tfx_recommender.components.errors import ConfigError
 from tfx_recommender.pipeline import cli as pipeline_cli
 
 if TYPE_CHECKING:
+    from tfx_recommender.kubeflow.compiler import Search
     from tfx_recommender.kubeflow.service import Service
     from tfx_recommender.pipeline.config import Config
 
@@ -29,6 +30,38 @@ _PARAMETER = click.option(
     multiple=True,
     help="Sets a pipeline parameter, the value as YAML; may be given several times.",
 )
+
+
+def _searchable(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command `search`: None, or what the search for hyperparameters is to try."""
+
+    @functools.wraps(command)
+    def call(trials: int | None, space_path: str | None, **own: Any) -> None:
+        if space_path and not trials:
+            raise ConfigError("--search-space: give --trials too, to search instead of training")
+        search = None
+        if trials:
+            from tfx_recommender.pipeline import config
+
+            search = config.load_search_space(space_path or config.SEARCH_SPACE), trials
+        command(search=search, **own)
+
+    for option in (
+        click.option(
+            "--search-space",
+            "space_path",
+            metavar="FILE",
+            type=click.Path(),
+            help="What the search may try; by default what pipeline/search-space.yaml says.",
+        ),
+        click.option(
+            "--trials",
+            type=click.IntRange(1),
+            help="Searches hyperparameters instead of training: trials per searched head.",
+        ),
+    ):
+        call = option(call)
+    return call
 
 
 def _for_service(command: Callable[..., None]) -> Callable[..., None]:
@@ -69,10 +102,13 @@ def kubeflow() -> None:
 @kubeflow.command("compile")
 @pipeline_cli.CONFIG
 @pipeline_cli.SET
+@_searchable
 @click.option("-o", "--output", required=True, type=click.Path(), help="The file to write.")
-def compile_(config_path: str, overrides: tuple[str, ...], output: str) -> None:
+def compile_(
+    config_path: str, overrides: tuple[str, ...], output: str, search: Search | None
+) -> None:
     """Compiles the pipeline; the same config gives the same bytes. Needs no cluster."""
-    spec = _compiled(pipeline_cli.load(config_path, overrides))
+    spec = _compiled(pipeline_cli.load(config_path, overrides), search)
     try:
         with open(output, "w", encoding="utf-8") as file:
             file.write(spec)
@@ -84,15 +120,21 @@ def compile_(config_path: str, overrides: tuple[str, ...], output: str) -> None:
 @pipeline_cli.CONFIG
 @pipeline_cli.SET
 @_PARAMETER
+@_searchable
 @click.option("--image", default="localhost/tfx-recommender", show_default=True)
 def run_local(
-    config_path: str, overrides: tuple[str, ...], parameters: tuple[str, ...], image: str
+    config_path: str,
+    overrides: tuple[str, ...],
+    parameters: tuple[str, ...],
+    image: str,
+    search: Search | None,
 ) -> None:
     """Runs the compiled pipeline in containers of this machine (Docker or Podman)."""
     config = pipeline_cli.load(config_path, overrides)
     from tfx_recommender.kubeflow import local_runner
 
-    folder = local_runner.run(config, image, _parameters(config, parameters))
+    values = _parameters(config, parameters, search)
+    folder = local_runner.run(config, image, values, search)
     click.echo(folder)
 
 
@@ -101,6 +143,7 @@ def run_local(
 @_ACCOUNT
 @_VERSION
 @_PARAMETER
+@_searchable
 @click.option("--wait", is_flag=True, help="Follows the run to its end.")
 def submit(
     config: Config,
@@ -109,11 +152,12 @@ def submit(
     version: str | None,
     parameters: tuple[str, ...],
     wait: bool,
+    search: Search | None,
 ) -> None:
     """Uploads the pipeline and starts a run; prints the run's id."""
-    values = _parameters(config, parameters)
+    values = _parameters(config, parameters, search)
     service = connect()
-    uploaded = service.upload(config.name, _compiled(config), version)
+    uploaded = service.upload(config.name, _compiled(config, search), version)
     run = service.submit(config.name, uploaded, values, service_account)
     click.echo(run)
     if wait:
@@ -191,20 +235,23 @@ def serving_patch(config_path: str, overrides: tuple[str, ...], name: str) -> No
     click.echo(yaml.safe_dump(patch, sort_keys=False), nl=False)
 
 
-def _compiled(config: Config) -> str:
+def _compiled(config: Config, search: Search | None = None) -> str:
     from tfx_recommender.kubeflow import compiler, spec_check
 
-    spec = compiler.compile_pipeline(config)
+    spec = compiler.compile_pipeline(config, search)
     spec_check.require_supported(spec)
     return spec
 
 
-def _parameters(config: Config, given: tuple[str, ...]) -> dict[str, Any]:
+def _parameters(
+    config: Config, given: tuple[str, ...], search: Search | None = None
+) -> dict[str, Any]:
     """Pipeline parameters as typed values; refuses what the pipeline does not have."""
     from tfx_recommender.kubeflow import compiler
 
     known = {
-        parameter.name: type(parameter.default) for parameter in compiler.run_parameters(config)
+        parameter.name: type(parameter.default)
+        for parameter in compiler.run_parameters(config, search)
     }
     values = {}
     for pair in given:

@@ -23,9 +23,10 @@ from tfx_recommender.components import served_models
 from tfx_recommender.components.errors import ConfigError
 from tfx_recommender.kubeflow import steps
 from tfx_recommender.kubeflow.steps import WORLD
-from tfx_recommender.pipeline.config import Config, node_id
+from tfx_recommender.pipeline.config import Config, node_id, tuner_id
 from tfx_recommender.pipeline.kubeflow_section import Claim, Kubeflow, Step
 from tfx_recommender.pipeline.world import World
+from tfx_recommender.trainer.search_space import SearchSpace
 
 # KFP's key of a cached step holds its inputs, so these two must not be asked for one: what they
 # read and write lies outside. World is the question itself.
@@ -35,6 +36,7 @@ NEVER_REPEATED = frozenset({"Pusher", "DataGate"})
 READ_DATA = frozenset({WORLD, "RatingsExampleGen"})
 READ_SERVING = frozenset({WORLD, "ServedBaseline"})
 WRITE_SERVING = frozenset({"Pusher"})
+_SEARCHING = frozenset({"Tuner", "TunedConfig"})
 
 # Values that no config contains; `_link_to_world` finds them where a World's fields would be.
 _MARKS = World("<data_fingerprint>", "<served_digest>", ("<withdrawn>",), "<destination_state>")
@@ -62,11 +64,16 @@ class Parameter:
     targets: tuple[tuple[str, str, str], ...]
 
 
-def compile_pipeline(config: Config) -> str:
+Search = tuple[SearchSpace, int]
+"""What a search for hyperparameters may try, and how many trials each head gets."""
+
+
+def compile_pipeline(config: Config, search: Search | None = None) -> str:
     """Compiles the pipeline.
 
     Args:
       config: with a `kubeflow` section.
+      search: compiles the search for hyperparameters instead.
 
     Returns:
       YAML, the same bytes for the same config: the pipeline spec, and the Kubernetes platform
@@ -77,9 +84,12 @@ def compile_pipeline(config: Config) -> str:
         on no mounted volume, or a serving claim stands beside a bucket.
     """
     settings = _settings(config)
-    spec = _tfx_spec(config)
+    spec = _tfx_spec(config, search)
     tasks = spec["root"]["dag"]["tasks"]
-    if unknown := sorted(settings.nodes.keys() - tasks.keys() - {WORLD}):
+    # The section is that of both pipelines.
+    elsewhere = _SEARCHING if search is None else steps.EXECUTORS.keys() - _SEARCHING
+    nodes = {node for node in settings.nodes if steps.kind(node) not in elsewhere}
+    if unknown := sorted(nodes - tasks.keys() - {WORLD}):
         known = ", ".join(sorted([*tasks, WORLD]))
         raise ConfigError(f"kubeflow.nodes: no node {unknown[0]!r}; there are {known}")
 
@@ -88,7 +98,7 @@ def compile_pipeline(config: Config) -> str:
         _link_to_world(task)
     tasks[WORLD], components[WORLD] = _world(config)
     contracts = {node: _contract(settings, node, components[node]) for node in tasks}
-    for parameter in run_parameters(config):
+    for parameter in run_parameters(config, search):
         _add_parameter(parameter, spec["root"], tasks, components, contracts)
     for node, task in tasks.items():
         _schedule(settings.step(node), node, task)
@@ -113,9 +123,13 @@ def compile_pipeline(config: Config) -> str:
     return yaml.dump_all([spec, platform], sort_keys=True, allow_unicode=True)
 
 
-def run_parameters(config: Config) -> tuple[Parameter, ...]:
+def run_parameters(config: Config, search: Search | None = None) -> tuple[Parameter, ...]:
     """The pipeline's parameters; the defaults are the config's values."""
-    trainers = [node_id("Trainer", name) for name in config.models.chosen()]
+    if search is None:
+        learners = [node_id("Trainer", name) for name in config.models.chosen()]
+    else:
+        learners = [tuner_id(name, head) for name, head in config.tuned_heads(search[0])]
+    serving = READ_SERVING | WRITE_SERVING if search is None else {WORLD}
     readers = [(node, "data") for node in sorted(READ_DATA)]
     parameters = [
         Parameter(
@@ -128,21 +142,22 @@ def run_parameters(config: Config) -> tuple[Parameter, ...]:
             "serving_directory",
             "STRING",
             config.serving_directory,
-            tuple((node, "serving_directory", "") for node in sorted(READ_SERVING | WRITE_SERVING)),
+            tuple((node, "serving_directory", "") for node in sorted(serving)),
         ),
         Parameter("rebase_baseline", "BOOLEAN", False, ((WORLD, "rebase_baseline", ""),)),
         Parameter(
             "seed",
             "NUMBER_INTEGER",
             config.seed,
-            tuple((trainer, "custom_config", "seed") for trainer in trainers),
+            tuple((learner, "custom_config", "seed") for learner in learners),
         ),
     ]
     for side, file in (("users", config.data.users), ("items", config.data.items)):
         if file is not None:
             targets = tuple((*reader, f"{side}.path") for reader in readers)
             parameters.append(Parameter(f"{side}_path", "STRING", file.path, targets))
-    for name, model in config.models.chosen().items():
+    trained_models = config.models.chosen() if search is None else {}
+    for name, model in trained_models.items():
         for head in ("rating", "preference"):
             trained = getattr(getattr(model, head), "training", None)
             if trained is None:  # sampled, not trained
@@ -179,7 +194,7 @@ def _require_on(key: str, path: str, claim: Claim | None, name: str) -> None:
         )
 
 
-def _tfx_spec(config: Config) -> dict[str, Any]:
+def _tfx_spec(config: Config, search: Search | None) -> dict[str, Any]:
     """What TFX compiles, as a dictionary."""
     from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
@@ -191,7 +206,10 @@ def _tfx_spec(config: Config) -> dict[str, Any]:
         )
     )
     # The pipeline root is the cluster's, not the config's.
-    pipeline = dag.create_pipeline(config, _MARKS, "unused")
+    if search is None:
+        pipeline = dag.create_pipeline(config, _MARKS, "unused")
+    else:
+        pipeline = dag.create_tuning(config, *search, _MARKS, "unused")
     for node in pipeline.components:
         executor = node.executor_spec.class_path
         assert executor == steps.EXECUTORS[steps.kind(node.id)], executor

@@ -16,7 +16,12 @@ from tfx_recommender.pipeline.kubeflow_section import Kubeflow
 _USER = 10001
 
 
-def run(config: Config, image: str, arguments: dict[str, Any]) -> str:
+def run(
+    config: Config,
+    image: str,
+    arguments: dict[str, Any],
+    search: compiler.Search | None = None,
+) -> str:
     """Compiles and runs the pipeline, a container a step, on Docker or Podman.
 
     The steps see the data files, the serving folder and the run's artifacts at their own paths,
@@ -27,6 +32,7 @@ def run(config: Config, image: str, arguments: dict[str, Any]) -> str:
       config: paths are this machine's; volumes of its `kubeflow` section are not used.
       image: name of the image, which this machine's engine has.
       arguments: pipeline parameter -> value.
+      search: searches hyperparameters instead.
 
     Returns:
       The folder with the run's artifacts, one sub-folder per node.
@@ -52,7 +58,7 @@ def run(config: Config, image: str, arguments: dict[str, Any]) -> str:
             **dict.fromkeys(("data_claim", "serving_claim", "serving_read_claim")),
         }
     )
-    spec = compiler.compile_pipeline(config.model_copy(update={"kubeflow": settings}))
+    spec = compiler.compile_pipeline(config.model_copy(update={"kubeflow": settings}), search)
     root = os.path.join(config.root, "kubeflow")
     for folder in (root, config.serving_directory):
         os.makedirs(folder, exist_ok=True)

@@ -18,6 +18,8 @@ EXECUTORS = {
     "Evaluator": "tfx_recommender.components.evaluator.component.Evaluator_Executor",
     "ModelSelector": "tfx_recommender.components.model_selector._Executor",
     "Pusher": "tfx_recommender.components.pusher.Pusher_Executor",
+    "Tuner": "tfx.components.tuner.executor.Executor",
+    "TunedConfig": "tfx_recommender.components.tuned_config._Executor",
 }
 # Nodes whose work is a Beam pipeline.
 BEAM = frozenset({"StatisticsGen", "Transform", "Evaluator"})

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from tfx_recommender.components import served_models
-from tfx_recommender.components.errors import BadDataError, ConfigError, UserError
+from tfx_recommender.components.errors import BadDataError, UserError
 from tfx_recommender.pipeline import pipeline_root, world
 from tfx_recommender.pipeline.config import Config
 from tfx_recommender.pipeline.screen import Progress, chatter_to
@@ -65,11 +65,7 @@ def _run_locked(config: Config, progress: Progress, rebase_baseline: bool) -> di
 
 def tune(config: Config, space: SearchSpace, trials: int, out: str, verbose: bool) -> None:
     """Searches hyperparameters and writes the best as an overlay of the config."""
-    heads = config.tuned_heads(space)
-    if not heads:
-        raise ConfigError(
-            f"models: the search space knows {', '.join(space.root)}, none of which is configured"
-        )
+    config.tuned_heads(space)  # refuses a search of nothing before TFX is imported
     pipeline_root.require_writable("--out", os.path.dirname(out) or ".")
     with (
         pipeline_root.exclusive(config.root),
@@ -86,9 +82,9 @@ def tune(config: Config, space: SearchSpace, trials: int, out: str, verbose: boo
         artifacts = pipeline_root.artifact_root(config.root)
         pipeline = dag.create_tuning(config, space, trials, found, artifacts)
         local_runner.run(pipeline, store, progress, record, parallel_nodes=config.parallel_nodes)
-        searches = tuning.searches(heads, record, store)
-    tuning.show(searches, Console(width=None if sys.stdout.isatty() else 120))
-    tuning.write(out, searches)
+        found_in = store.outputs(record.executions["TunedConfig"])["overlay"].uri
+    tuning.show(found_in, Console(width=None if sys.stdout.isatty() else 120))
+    tuning.write(found_in, out)
     Console(soft_wrap=True).print(f"use them by: --set @{out}", highlight=False, markup=False)
 
 

@@ -105,6 +105,11 @@ def node_id(kind: str, architecture: str) -> str:
     return f"{kind}-{architecture.replace('_', '-')}"
 
 
+def tuner_id(architecture: str, head: str) -> str:
+    """The id of the node that searches a head's hyperparameters."""
+    return f"{node_id('Tuner', architecture)}-{head}"
+
+
 class Vocabulary(_Frozen):
     """Which ids get an embedding of their own."""
 
@@ -276,11 +281,21 @@ class Config(_Frozen):
         return os.path.join(self.serving_root, self.name)
 
     def tuned_heads(self, space: SearchSpace) -> list[tuple[str, str]]:
-        """(architecture, head) of whatever is both configured and in the search space."""
+        """(architecture, head) of whatever is both configured and in the search space.
+
+        Raises:
+          ConfigError: there is nothing of the kind.
+        """
         chosen = self.models.chosen()
-        return [
+        tuned = [
             (name, head) for name, heads in space.root.items() if name in chosen for head in heads
         ]
+        if not tuned:
+            known = ", ".join(space.root)
+            raise ConfigError(
+                f"models: the search space knows {known}, none of which is configured"
+            )
+        return tuned
 
     @property
     def relevance_threshold(self) -> float:

@@ -20,8 +20,9 @@ from tfx_recommender.components.model_selector import ModelSelector
 from tfx_recommender.components.pusher import Pusher
 from tfx_recommender.components.ratings_example_gen.component import RatingsExampleGen
 from tfx_recommender.components.served_baseline import ServedBaseline
+from tfx_recommender.components.tuned_config import TunedConfig
 from tfx_recommender.pipeline import quality_gate
-from tfx_recommender.pipeline.config import Config, node_id
+from tfx_recommender.pipeline.config import Config, node_id, tuner_id
 from tfx_recommender.pipeline.world import World
 from tfx_recommender.trainer.search_space import SearchSpace
 from tfx_recommender.transform.features import TEST, TRAIN, VALIDATION
@@ -122,6 +123,7 @@ def create_tuning(
     """
     nodes = _prepare(config, world)
     examples, *_, transform = nodes
+    found: dict[str, Any] = {}
     for name, head in config.tuned_heads(space):
         settings = _trainer_config(config, name)
         tuner = Tuner(
@@ -141,8 +143,9 @@ def create_tuning(
                 **{key: settings[key] for key in ("columns", "oov_buckets", "seed")},
             },
         )
-        nodes.append(tuner.with_id(f"{node_id('Tuner', name)}-{head}"))
-    return _pipeline(config, nodes, pipeline_root)
+        nodes.append(tuner.with_id(tuner_id(name, head)))
+        found |= {f"{key}_{name}_{head}": channel for key, channel in tuner.outputs.items()}
+    return _pipeline(config, [*nodes, TunedConfig(found)], pipeline_root)
 
 
 def _prepare(config: Config, world: World) -> list[Any]:

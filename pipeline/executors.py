@@ -24,6 +24,7 @@ with slim_imports.executors():
     import tfx_recommender.components.pusher
     import tfx_recommender.components.ratings_example_gen.component
     import tfx_recommender.components.served_baseline
+    import tfx_recommender.components.tuned_config
     import tfx_recommender.trainer.run_fn
     import tfx_recommender.transform.preprocessing
     from tfx_recommender.pipeline import beam_memo

@@ -189,11 +189,11 @@ def fit_preference(
 ) -> losses.Head:
     """A fitted preference head (see `fit`)."""
     if isinstance(config, hyperparameters.TwoStageRanking):
-        stages = (
+        candidates, ranking = (
             fit_preference(stage.architecture, stage, problem, seed, start)
             for stage in (config.candidates, config.ranking)
         )
-        return two_stage.Head(*stages, config.number)
+        return two_stage.Head(candidates, ranking, config.number)
     keras.utils.set_random_seed(seed)
     head = ARCHITECTURES[architecture].preference_head(config, problem, seed)
     begin = start and functools.partial(start, "preference")

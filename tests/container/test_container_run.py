@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.conftest import write_config, write_small_data
 from tests.pipeline.test_story import tree
 from tfx_recommender.components import served_models
 from tfx_recommender.components.errors import BadDataError
+from tfx_recommender.components.tuned_config import OVERLAY
 from tfx_recommender.kubeflow import local_runner
 from tfx_recommender.pipeline import config
 
@@ -122,6 +124,20 @@ def test_a_steps_overhead_is_small(run: Run) -> None:
     assert set(seconds) == NODES - {"World"}
     print(seconds)
     assert max(map(float, seconds.values())) < 15
+
+
+def test_a_search_writes_its_overlay_and_pushes_nothing(run: Run) -> None:
+    folder = Path(run.config.root).parent
+    before = tree(run.config.serving_directory)
+    path = folder / "space.yaml"
+    path.write_text("mf: {rating: {factors: {choice: [2, 4]}}}")
+    loaded = config.load(str(folder / "config.yaml"), [f"root={folder / 'search'}"])
+    with contextlib.redirect_stdout(io.StringIO()):
+        made = local_runner.run(loaded, IMAGE, {}, (config.load_search_space(str(path)), 2))
+    overlay = Path(made) / "TunedConfig" / "overlay" / OVERLAY
+    assert yaml.safe_load(overlay.read_text())["models"]["mf"]["rating"]["factors"] in (2, 4)
+    config.load(str(folder / "config.yaml"), [f"@{overlay}"])
+    assert tree(run.config.serving_directory) == before
 
 
 def test_broken_data_stop_at_the_gate_and_nothing_is_pushed(run: Run) -> None:

@@ -58,3 +58,4 @@ def test_tuning_learns_from_train_is_judged_on_validation_and_never_sees_test(
             json.loads(node.exec_properties[f"{part}_args"])["splits"] for part in ("train", "eval")
         ]
         assert splits == [["train"], ["validation"]]
+    assert edges["TunedConfig"] == {node.id for node in tuners}

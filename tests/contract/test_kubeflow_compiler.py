@@ -192,6 +192,30 @@ def test_k2_it_holds_only_what_open_source_kfp_implements(text: str) -> None:
     assert spec_check.problems(text) == []
 
 
+def test_a_search_compiles_into_the_nodes_of_its_own_dag(golden: config.Config) -> None:
+    space = config.load_search_space(config.SEARCH_SPACE)
+    text = compiler.compile_pipeline(golden, (space, 3))
+    assert spec_check.problems(text) == []
+    tasks = next(yaml.safe_load_all(text))["root"]["dag"]["tasks"]
+    local = dag.create_tuning(golden, space, 3, World(), "root")
+    assert set(tasks) == {node.id for node in local.components} | {steps.WORLD}
+    learns = next(node for node in tasks if node.startswith("Tuner-"))
+    given = tasks[learns]["inputs"]["parameters"]
+    assert json.loads(given["custom_config"]["runtimeValue"]["constant"])["trials"] == 3
+    assert given["seed"] == {"componentInputParameter": "seed"}
+
+
+def test_a_search_is_asked_for_by_its_trials(tmp_path: Path) -> None:
+    def compiled(*more: str) -> Result:
+        arguments = ["kubeflow", "compile", str(FOLDER / "config.yaml"), *more]
+        return CliRunner().invoke(cli.cli, [*arguments, "-o", str(tmp_path / "pipeline.yaml")])
+
+    assert compiled("--trials", "2").exit_code == 0
+    assert "exec-TunedConfig" in (tmp_path / "pipeline.yaml").read_text()
+    error = compiled("--search-space", config.SEARCH_SPACE).exception
+    assert str(error) == "--search-space: give --trials too, to search instead of training"
+
+
 def test_k2_a_stock_compilation_is_refused(golden: config.Config) -> None:
     found = spec_check.problems(yaml.safe_dump(stock(dag.create_pipeline(golden, None, "/root"))))
     assert any("artifact examples has a type that KFP does not keep" in line for line in found)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+from tfx.types import standard_artifacts
 
 from tests.conftest import write_config
+from tfx_recommender.components import tuned_config
 from tfx_recommender.components.errors import ConfigError
 from tfx_recommender.pipeline import config, tuning
 
@@ -40,12 +45,31 @@ def test_a_mistake_is_told_with_its_line(tmp_path: Path, text: str, expected: st
 
 
 def test_what_was_found_becomes_a_part_of_the_config(small: Path) -> None:
-    found = [
-        tuning.Search("mf", "preference", {"l2": 0.0123456, "training.epochs": 3}, 0.2, 5),
-        tuning.Search("mf", "rating", {"factors": 7}, 0.9, 5),
-    ]
+    found = {
+        "preference": ({"l2": 0.0123456, "training.epochs": 3}, 0.2),
+        "rating": ({"factors": 7}, 0.9),
+    }
+    inputs = {}
+    for head, (values, score) in found.items():
+        best, results = standard_artifacts.HyperParameters(), standard_artifacts.TunerResults()
+        for artifact, name, content in (
+            (best, "best_hyperparameters.txt", {"values": values}),
+            (results, "tuner_results.json", [{"score": score}, {"score": 1.0}]),
+        ):
+            artifact.uri = str(small / head / name.partition(".")[0])
+            Path(artifact.uri).mkdir(parents=True)
+            (Path(artifact.uri) / name).write_text(json.dumps(content))
+        inputs |= {f"best_hyperparameters_mf_{head}": [best], f"tuner_results_mf_{head}": [results]}
+    output = standard_artifacts.HyperParameters()
+    output.uri = str(small / "found")
+    Path(output.uri).mkdir()
+    tuned_config._Executor().Do(inputs, {"overlay": [output]}, {})
     overlay = str(small / "best.yaml")
-    tuning.write(overlay, found)
+    tuning.write(output.uri, overlay)
+    told = io.StringIO()
+    tuning.show(output.uri, Console(file=told, width=100))
+    assert "RMSE 0.9000" in told.getvalue()
+    assert "l2=0.0123, training.epochs=3" in told.getvalue()
     loaded = config.load(str(write_config(small)), [f"@{overlay}", "seed=9"])
     assert loaded.models.mf is not None
     assert loaded.models.mf.preference.l2 == 0.0123
