@@ -117,12 +117,13 @@ def run_parameters(config: Config) -> tuple[Parameter, ...]:
     """The pipeline's parameters; the defaults are the config's values."""
     trainers = [node_id("Trainer", name) for name in config.models.chosen()]
     readers = [(node, "data") for node in sorted(READ_DATA)]
+    rows = "events" if config.data.ratings is None else "ratings"
     parameters = [
         Parameter(
-            "ratings_paths",
+            f"{rows}_paths",
             "LIST",
-            list(config.data.ratings.paths),
-            tuple((*reader, "ratings.paths") for reader in readers),
+            list(config.data.interactions.paths),
+            tuple((*reader, f"{rows}.paths") for reader in readers),
         ),
         Parameter(
             "serving_directory",
@@ -160,7 +161,7 @@ def _settings(config: Config) -> Kubeflow:
         raise ConfigError("kubeflow: the config has no such section; see kubeflow/README.md")
     settings = config.kubeflow
     files = [file.path for file in (config.data.users, config.data.items) if file is not None]
-    for path in [*config.data.ratings.paths, *files]:
+    for path in [*config.data.interactions.paths, *files]:
         _require_on("data", path, settings.data_claim, "data_claim")
     for name in ("serving_claim", "serving_read_claim"):
         if getattr(settings, name) is not None and served_models.in_bucket(config.serving_root):

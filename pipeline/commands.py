@@ -35,7 +35,7 @@ def run(config: Config, verbose: bool, rebase_baseline: bool) -> None:
 def _run_locked(config: Config, progress: Progress, rebase_baseline: bool) -> dict[str, Any]:
     served = served_models.served(config.serving_directory)
     if served is not None and not rebase_baseline:
-        world.require_same_split(config.split, served)
+        world.require_comparable(config.data, config.split, served)
     artifacts = pipeline_root.artifact_root(config.root)
     with progress.step("starting TFX"):
         from tfx_recommender.pipeline import dag, local_runner, outcome
@@ -67,9 +67,8 @@ def tune(config: Config, space: SearchSpace, trials: int, out: str, verbose: boo
     """Searches hyperparameters and writes the best as an overlay of the config."""
     heads = config.tuned_heads(space)
     if not heads:
-        raise ConfigError(
-            f"models: the search space knows {', '.join(space.root)}, none of which is configured"
-        )
+        known = ", ".join(f"{name}.{head}" for name, of in space.root.items() for head in of)
+        raise ConfigError(f"models: the search space knows {known}, none of which is configured")
     pipeline_root.require_writable("--out", os.path.dirname(out) or ".")
     with (
         pipeline_root.exclusive(config.root),

@@ -53,10 +53,11 @@ class Batches:
             columns = {
                 "user": rows.user,
                 "item": rows.item,
-                "rating": rows.rating,
                 "share": (1 / own[rows.user]).astype(np.float32),
                 "moment": dataclasses.asdict(moments),
             }
+            given = {"rating": rows.rating, "strength": rows.strength}
+            columns |= {name: column for name, column in given.items() if column is not None}
             size = config.batch_size
         self._examples = len(columns["user"])
         self._size = min(max(1, size), self._examples)
@@ -94,9 +95,10 @@ class Batches:
           whose they are, int32 [P]; `rating`: float32 [P] (where an example is a rating);
           `share`: 1 / the ratings of the example's user, or 1 where the example has them all;
           `catalogue`: all items and the unknown one; `rated`: (example, item) of all training
-          ratings of the users, and of the batch's, int32 [*, 2]. With negatives also `negative`:
-          items, [N] rows, shared by the batch; `log_expected`: logarithm of how often each was
-          to be expected among N, float32 [N]; `collision`: whether the user rated it in
+          ratings of the users, and of the batch's, int32 [*, 2]. Of events also `weight`: their
+          strengths, whose mean is 1 in the train split, float32 [P]. With negatives also
+          `negative`: items, [N] rows, shared by the batch; `log_expected`: logarithm of how often
+          each was to be expected among N, float32 [N]; `collision`: whether the user rated it in
           training, bool [E, N].
         """
         batch = _rows(self._columns, examples)
@@ -117,6 +119,9 @@ class Batches:
             "catalogue": _rows(self._item_table, tf.range(self._items + 1)),
             "rated": tf.concat([self._rated.of(position), pairs], axis=0),
         }
+        if self._problem.train.strength is not None:
+            strength = batch["strength"] if self._rows is None else self._rows.strengths(position)
+            batch["weight"] = strength / self._problem.mean_strength
         if self._negatives:
             batch |= {
                 "negative": _rows(self._item_table, negatives),
