@@ -1,4 +1,4 @@
-"""The baseline before the first push: biases for ratings, popularity for ranking."""
+"""The baseline before the first push: biases for ratings, if there are any, and popularity."""
 
 from __future__ import annotations
 
@@ -13,27 +13,31 @@ from tfx_recommender.trainer.problem import Catalogue, Entities, EntityShape
 from tfx_recommender.transform.features import TRAIN, Columns, Side
 
 
-def export(splits: Mapping[str, str], target: str, rating_min: float, rating_max: float) -> None:
+def export(splits: Mapping[str, str], target: str, columns: Columns) -> None:
     """Fits on the train split and writes the SavedModel.
 
     Args:
       splits: split -> file pattern of its tf.Examples; all are hidden from recommendations.
       target: the SavedModel's folder.
-      rating_min: smallest rating of the scale.
-      rating_max: largest rating of the scale.
+      columns: the column contract, without times and features.
     """
-    rows = {name: input_data.read(pattern) for name, pattern in splits.items()}
+    rows = {name: input_data.read(pattern, columns) for name, pattern in splits.items()}
     users, items = entities(rows[TRAIN].user_id), entities(rows[TRAIN].item_id)
     train = input_data.interactions(rows[TRAIN], users, items)
+    if columns.rating_range is None:
+        model, name = baseline.popularity(train, len(users), len(items)), "popularity"
+    else:
+        model = baseline.bias_and_popularity(train, len(users), len(items), columns.rating_range)
+        name = "bias_and_popularity"
     saved_model.export(
         target,
-        baseline.bias_and_popularity(train, len(users), len(items), (rating_min, rating_max)),
+        model,
         Catalogue(users, items, shape("user", users), shape("item", items)),
-        Columns(rating_min, rating_max, False),
+        columns,
         transform=None,
         train=train,
         known=input_data.concatenate(*rows.values()),
-        card={"architecture": "bias_and_popularity"},
+        card={"architecture": name},
     )
 
 

@@ -12,7 +12,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import path_utils
 
 from tfx_recommender.components import served_models
-from tfx_recommender.transform.features import SPLITS
+from tfx_recommender.transform.features import SPLITS, Columns
 
 DESCRIPTION_PROPERTY = "description"
 DIGEST_PROPERTY = "digest"
@@ -24,8 +24,8 @@ def ServedBaseline(  # noqa: N802 - TFX names a component like a class
     model: OutputArtifact[standard_artifacts.Model],
     serving_directory: Parameter[str],
     served_digest: Parameter[str],
-    rating_min: Parameter[float],
-    rating_max: Parameter[float],
+    rating_min: Parameter[float] = None,
+    rating_max: Parameter[float] = None,
 ) -> None:
     """The served model; before the first push, biases for ratings and popularity for ranking.
 
@@ -34,8 +34,9 @@ def ServedBaseline(  # noqa: N802 - TFX names a component like a class
       model: the baseline, a SavedModel; custom property `description` says which.
       serving_directory: where versions are pushed to.
       served_digest: of the served model when the run began; "" if nothing is served.
-      rating_min: smallest rating of the scale.
-      rating_max: largest rating of the scale.
+      rating_min: smallest rating of the scale; not given: the examples are events, which have no
+        ratings.
+      rating_max: largest rating of the scale; likewise.
 
     Raises:
       RuntimeError: what is served changed since the run began.
@@ -50,8 +51,10 @@ def ServedBaseline(  # noqa: N802 - TFX names a component like a class
             name: os.path.join(artifact_utils.get_split_uri([examples], name), "*")
             for name in SPLITS
         }
-        first_baseline.export(splits, target, rating_min, rating_max)
-        model.set_string_custom_property(DESCRIPTION_PROPERTY, "biases and popularity")
+        columns = Columns(rating_min, rating_max, has_timestamp=False)
+        first_baseline.export(splits, target, columns)
+        description = "popularity" if rating_min is None else "biases and popularity"
+        model.set_string_custom_property(DESCRIPTION_PROPERTY, description)
         model.set_string_custom_property(DIGEST_PROPERTY, "")
         return
     served = served_models.served(serving_directory)

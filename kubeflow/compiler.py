@@ -131,12 +131,13 @@ def run_parameters(config: Config, search: Search | None = None) -> tuple[Parame
         learners = [tuner_id(name, head) for name, head in config.tuned_heads(search[0])]
     serving = READ_SERVING | WRITE_SERVING if search is None else {WORLD}
     readers = [(node, "data") for node in sorted(READ_DATA)]
+    rows = "events" if config.data.ratings is None else "ratings"
     parameters = [
         Parameter(
-            "ratings_paths",
+            f"{rows}_paths",
             "LIST",
-            list(config.data.ratings.paths),
-            tuple((*reader, "ratings.paths") for reader in readers),
+            list(config.data.interactions.paths),
+            tuple((*reader, f"{rows}.paths") for reader in readers),
         ),
         Parameter(
             "serving_directory",
@@ -175,7 +176,7 @@ def _settings(config: Config) -> Kubeflow:
         raise ConfigError("kubeflow: the config has no such section; see kubeflow/README.md")
     settings = config.kubeflow
     files = [file.path for file in (config.data.users, config.data.items) if file is not None]
-    for path in [*config.data.ratings.paths, *files]:
+    for path in [*config.data.interactions.paths, *files]:
         _require_on("data", path, settings.data_claim, "data_claim")
     for name in ("serving_claim", "serving_read_claim"):
         if getattr(settings, name) is not None and served_models.in_bucket(config.serving_root):

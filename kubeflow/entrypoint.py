@@ -95,7 +95,7 @@ def observe_world(properties: dict[str, Any]) -> dict[str, str]:
 
     Raises:
       BadDataError: a data file cannot be read.
-      ConfigError: the served model was trained with another split.
+      ConfigError: the served model was trained with another split, or other feedback.
       UserError: the serving place is in a bucket that does not answer or refuses.
     """
     from pydantic import TypeAdapter
@@ -106,10 +106,10 @@ def observe_world(properties: dict[str, Any]) -> dict[str, str]:
 
     directory, rebase = properties["serving_directory"], properties["rebase_baseline"]
     served = served_models.served(directory)
+    data = Data.model_validate_json(properties["data"])
     if served is not None and not rebase:
         split = TypeAdapter(Split).validate_json(properties["split"])
-        world.require_same_split(split, served)
-    data = Data.model_validate_json(properties["data"])
+        world.require_comparable(data, split, served)
     found = world.observe(data, directory, served, rebase)
     return {
         "data_fingerprint": found.data_fingerprint,

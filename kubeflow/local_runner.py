@@ -144,7 +144,7 @@ def mounts(config: Config, node: str) -> list[Any]:
     found = []
     if node in compiler.READ_DATA:
         entities = [file for file in (config.data.users, config.data.items) if file is not None]
-        paths = [*config.data.ratings.paths, *(file.path for file in entities)]
+        paths = [*config.data.interactions.paths, *(file.path for file in entities)]
         found += [bind(path, True) for path in paths]
     if node in compiler.READ_SERVING | compiler.WRITE_SERVING:
         found.append(bind(config.serving_directory, node in compiler.READ_SERVING))

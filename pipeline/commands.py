@@ -35,7 +35,7 @@ def run(config: Config, verbose: bool, rebase_baseline: bool) -> None:
 def _run_locked(config: Config, progress: Progress, rebase_baseline: bool) -> dict[str, Any]:
     served = served_models.served(config.serving_directory)
     if served is not None and not rebase_baseline:
-        world.require_same_split(config.split, served)
+        world.require_comparable(config.data, config.split, served)
     artifacts = pipeline_root.artifact_root(config.root)
     with progress.step("starting TFX"):
         from tfx_recommender.pipeline import dag, local_runner, outcome

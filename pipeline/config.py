@@ -40,6 +40,16 @@ SEARCH_SPACE = os.path.join(os.path.dirname(__file__), "search-space.yaml")
 # A prefix in a bucket, with nothing in it that a client may rewrite (`..`, `//`, `%`, `?`).
 _BUCKET = re.compile(r"(s3|gs)://[a-z0-9][a-z0-9._-]+(/(?!\.\.?(/|$))[A-Za-z0-9._-]+)*/?")
 _AT_K = ("hit_rate", "ndcg", "sampled_hit_rate", "sampled_ndcg", "coverage", "gini")
+# What only ratings can be measured by; events have none.
+_OF_RATINGS = (
+    "rmse",
+    "mae",
+    "rating_bias",
+    "calibration_slope",
+    "expected_calibration_error",
+    "rmse_by_user_activity_decile",
+    "rmse_by_item_popularity_decile",
+)
 _KEY_PREFIX = re.compile(r"([a-z_]+(?:\.[a-z_]+)*): ")
 
 
@@ -54,8 +64,8 @@ Preference = TypeVar("Preference", bound=BaseModel)
 class Model(_Frozen, Generic[Rating, Preference]):
     """One architecture: hyperparameters of its two heads."""
 
-    rating: Rating
-    """The head that predicts ratings."""
+    rating: Rating | None
+    """The head that predicts ratings; what learns from events has none."""
     preference: Preference
     """The head that ranks."""
     ensemble: Annotated[int, Field(ge=1)] = 1
@@ -77,16 +87,6 @@ class Models(_Frozen):
     """Two towers."""
     two_stage: Model[HybridRating, TwoStageRanking] | None = None
     """Candidates by one architecture, ranked by another."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _default_heads(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        return {
-            name: {"rating": {}, "preference": {}} | model if isinstance(model, dict) else model
-            for name, model in value.items()
-        }
 
     @model_validator(mode="after")
     def _check(self) -> Models:
@@ -173,8 +173,8 @@ class ShareBounds(Bounds):
 class Gates(_Frozen):
     """A model is blessed if it passes all that are given; each can stop it alone."""
 
-    rmse: RmseGate
-    """For ratings."""
+    rmse: RmseGate | None = None
+    """For ratings, and needed there."""
     hit_rate: HitRateGate
     """For rankings."""
     mae: Bounds | None = None
@@ -198,7 +198,8 @@ class Gates(_Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> Gates:
-        if self.rmse.min_improvement == 0 and self.hit_rate.min_improvement == 0:
+        of_ratings = 0.0 if self.rmse is None else self.rmse.min_improvement
+        if of_ratings == 0 and self.hit_rate.min_improvement == 0:
             raise ValueError(
                 "one min_improvement must be above 0, or the served model would beat itself"
             )
@@ -213,7 +214,8 @@ class Evaluation(_Frozen):
     k: Annotated[int, Field(ge=1)] = 10
     """K of HitRate@K, NDCG@K and the lists behind coverage and Gini."""
     relevance_threshold: float | None = None
-    """Smallest rating of a held-out item that counts for rankings; null: all count."""
+    """Smallest rating of a held-out item that counts for rankings; null: all count, as events
+    always do."""
     slices: tuple[str, ...] = ()
     """Features by whose values the metrics are broken down; a slice without a number blocks."""
     select_by: Literal["rmse", "mae", "hit_rate", "ndcg"] = "hit_rate"
@@ -231,7 +233,7 @@ class Config(_Frozen):
     """A folder, to which models are pushed as `<serving_root>/<name>/<version>/`, or a place in a
     bucket (s3://bucket/prefix, gs://bucket/prefix; see `components/serving_bucket.py`)."""
     data: Data
-    """The ratings, users and items."""
+    """The ratings, or events, users and items."""
     split: Split
     """What is held out for validation and test."""
     vocabulary: Vocabulary = Vocabulary()
@@ -250,6 +252,21 @@ class Config(_Frozen):
     kubeflow: Kubeflow | None = None
     """How the steps run on a cluster; local runs do not need it."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _default_heads(cls, value: Any) -> Any:
+        """A model that says nothing of a head has it with its defaults, if there is one."""
+        if not isinstance(value, dict) or not isinstance(value.get("models"), dict):
+            return value
+        data = value.get("data")
+        is_implicit = isinstance(data, dict) and data.get("events") is not None
+        heads: dict[str, Any] = {"rating": None if is_implicit else {}, "preference": {}}
+        models = {
+            name: heads | model if isinstance(model, dict) else model
+            for name, model in value["models"].items()
+        }
+        return value | {"models": models}
+
     @model_validator(mode="after")
     def _check(self) -> Config:
         sliceable = [f.name for f in self.data.columns().features if f.kind != "numeric"]
@@ -257,23 +274,49 @@ class Config(_Frozen):
             if name not in sliceable:
                 known = ", ".join(sliceable) or "there are none"
                 raise ValueError(f"evaluation.slices: no category feature {name!r}; known: {known}")
-        low, high = self.data.ratings.rating_range
-        if self.evaluation.gates.rmse.max > high - low:
+        if self.data.ratings is None:
+            self._check_events()
+        else:
+            self._check_ratings(*self.data.ratings.rating_range)
+        if self.split.strategy != "random" and self.data.interactions.timestamp is None:
+            kind = "events" if self.data.ratings is None else "ratings"
+            raise ValueError(
+                f"split.strategy: {self.split.strategy} needs data.{kind}.timestamp;"
+                " choose random or name the column"
+            )
+        return self
+
+    def _check_ratings(self, low: float, high: float) -> None:
+        for name, model in self.models.chosen().items():
+            if model.rating is None:
+                raise ValueError(f"models.{name}.rating: is null; leave it out for the defaults")
+        gate, threshold = self.evaluation.gates.rmse, self.evaluation.relevance_threshold
+        if gate is None:
+            raise ValueError("evaluation.gates.rmse: is missing")
+        if gate.max > high - low:
             raise ValueError(
                 f"evaluation.gates.rmse.max: no model can miss by more than {high - low:g},"
                 " the width of rating_range, so this gate stops nothing; lower it"
             )
-        threshold = self.evaluation.relevance_threshold
         if threshold is not None and threshold > high:
             raise ValueError(
                 f"evaluation.relevance_threshold: {threshold:g} is above every rating ({high:g})"
             )
-        if self.split.strategy != "random" and self.data.ratings.timestamp is None:
+
+    def _check_events(self) -> None:
+        given = self.evaluation
+        asked = {f"evaluation.gates.{name}": getattr(given.gates, name) for name in _OF_RATINGS}
+        asked["evaluation.relevance_threshold"] = given.relevance_threshold
+        for name, model in self.models.chosen().items():
+            asked[f"models.{name}.rating"] = model.rating
+        for key, value in asked.items():
+            if value is not None:
+                raise ValueError(f"{key}: is about ratings, and data.events have none; remove it")
+        if given.select_by in _OF_RATINGS:
             raise ValueError(
-                f"split.strategy: {self.split.strategy} needs data.ratings.timestamp;"
-                " choose random or name the column"
+                f"evaluation.select_by: {given.select_by} is about ratings, and data.events have"
+                " none; choose hit_rate or ndcg"
             )
-        return self
 
     @property
     def serving_directory(self) -> str:
@@ -288,10 +331,13 @@ class Config(_Frozen):
         """
         chosen = self.models.chosen()
         tuned = [
-            (name, head) for name, heads in space.root.items() if name in chosen for head in heads
+            (name, head)
+            for name, heads in space.root.items()
+            for head in heads
+            if getattr(chosen.get(name), head, None) is not None
         ]
         if not tuned:
-            known = ", ".join(space.root)
+            known = ", ".join(f"{name}.{head}" for name, of in space.root.items() for head in of)
             raise ConfigError(
                 f"models: the search space knows {known}, none of which is configured"
             )
@@ -299,9 +345,18 @@ class Config(_Frozen):
 
     @property
     def relevance_threshold(self) -> float:
-        """The smallest relevant rating; without a threshold the smallest of the scale."""
+        """The smallest relevant rating; without a threshold the smallest of the scale.
+
+        Of events 0, which every strength reaches.
+        """
         threshold = self.evaluation.relevance_threshold
-        return self.data.ratings.rating_range[0] if threshold is None else threshold
+        if threshold is None:
+            threshold = 0.0 if self.data.ratings is None else self.data.ratings.rating_range[0]
+        return threshold
+
+    def metrics(self, *names: str) -> list[str]:
+        """Those of some metrics that the data allow: events have no ratings to be measured."""
+        return [name for name in names if self.data.ratings or name not in _OF_RATINGS]
 
     def metric_name(self, metric: str) -> str:
         """The reported name of a metric: what depends on K carries it."""
@@ -489,8 +544,8 @@ def _with_absolute_paths(config: Config) -> Config:
             bucket = ", s3://bucket/prefix or gs://bucket/prefix" if key == "serving_root" else ""
             raise ConfigError(f"{key}: {values[key]!r} is a URL; give a folder{bucket}")
         values[key] = os.path.abspath(values[key])
-    ratings = values["data"]["ratings"]
-    ratings["paths"] = [os.path.abspath(path) for path in ratings["paths"]]
+    interactions = values["data"].get("ratings") or values["data"]["events"]
+    interactions["paths"] = [os.path.abspath(path) for path in interactions["paths"]]
     for side in ("users", "items"):
         if values["data"][side]:
             values["data"][side]["path"] = os.path.abspath(values["data"][side]["path"])

@@ -23,7 +23,7 @@ from tfx_recommender.components.served_baseline import ServedBaseline
 from tfx_recommender.components.tuned_config import TunedConfig
 from tfx_recommender.pipeline import quality_gate
 from tfx_recommender.pipeline.config import Config, node_id, tuner_id
-from tfx_recommender.pipeline.world import World
+from tfx_recommender.pipeline.world import World, push_record
 from tfx_recommender.trainer.search_space import SearchSpace
 from tfx_recommender.transform.features import TEST, TRAIN, VALIDATION
 
@@ -48,8 +48,7 @@ def create_pipeline(
       pipeline_root: where artifacts go; the config's `root` unless given.
     """
     world = world or World()
-    split = config.split.model_dump_json()
-    low, high = config.data.ratings.rating_range
+    scale = config.data.columns().rating_range
     nodes = _prepare(config, world)
     examples, _, _, data_gate, transform = nodes
     rows, schema = examples.outputs["examples"], examples.outputs["schema_artifact"]
@@ -58,8 +57,7 @@ def create_pipeline(
         examples=rows,
         serving_directory=config.serving_directory,
         served_digest=world.served_digest,
-        rating_min=low,
-        rating_max=high,
+        **({} if scale is None else {"rating_min": scale[0], "rating_max": scale[1]}),
     )
     # Data flow alone would let it start before the gate has passed.
     baseline.add_upstream_node(data_gate)
@@ -103,7 +101,7 @@ def create_pipeline(
         blessing=selector.outputs["blessing"],
         serving_directory=config.serving_directory,
         destination_state=world.destination_state,
-        record=json.dumps({"split": json.loads(split)}),
+        record=json.dumps(push_record(config.data, config.split)),
         withdrawn=json.dumps(sorted(world.withdrawn)),
     )
     return _pipeline(config, [*nodes, selector, pusher], pipeline_root)
@@ -195,7 +193,7 @@ def _trainer_config(config: Config, architecture: str) -> dict[str, Any]:
     model = config.models.chosen()[architecture]
     return {
         "architecture": architecture,
-        "rating": model.rating.model_dump(mode="json"),
+        "rating": None if model.rating is None else model.rating.model_dump(mode="json"),
         "preference": model.preference.model_dump(mode="json"),
         "ensemble": model.ensemble,
         "columns": config.data.columns().to_dict(),

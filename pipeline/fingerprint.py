@@ -23,7 +23,7 @@ def of_data_and_code(data: Data) -> str:
     """
     hasher = hashlib.sha256()
     files = [file.path for file in (data.users, data.items) if file is not None]
-    for path in [*data.ratings.paths, *files, *_code_files()]:
+    for path in [*data.interactions.paths, *files, *_code_files()]:
         try:
             with open(path, "rb") as stream:
                 hasher.update(hashlib.file_digest(stream, "sha256").digest())

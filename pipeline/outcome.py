@@ -36,8 +36,8 @@ _BESIDE = {
     "gini": "Gini",
 }
 _BY_DECILE = {
-    USER_ACTIVITY_DECILE: "worst RMSE by user activity (decile)",
-    ITEM_POPULARITY_DECILE: "worst RMSE by item popularity (decile)",
+    f"rmse_by_{USER_ACTIVITY_DECILE}": "worst RMSE by user activity (decile)",
+    f"rmse_by_{ITEM_POPULARITY_DECILE}": "worst RMSE by item popularity (decile)",
 }
 
 
@@ -110,32 +110,35 @@ def show(config: Config, summary: dict[str, Any], console: Console) -> None:
     """Prints the result tables: baseline and models, metrics, verdicts, and what was read."""
     rows = {"baseline": summary["baseline"], **summary["models"]}
     table = Table(title=f"{config.name}: {summary['status']}", title_justify="left")
-    headings = (_with_k(config, metric, heading) for metric, heading in _COMPARED.items())
+    compared = config.metrics(*_COMPARED)
+    headings = (_with_k(config, metric, _COMPARED[metric]) for metric in compared)
     for heading in ("model", *headings, "verdict"):
         table.add_column(heading)
     for name, values in rows.items():
-        metrics = map(config.metric_name, _COMPARED)
+        metrics = map(config.metric_name, compared)
         cells = [_cell(values[m], values[f"{m}_standard_error"]) for m in metrics]
         table.add_row(name, *cells, _verdict(name, values, summary))
     console.print(table)
     table = Table()
     for heading in ("beside these", *rows):
         table.add_column(heading)
-    for metric, heading in _BESIDE.items():
+    for metric in config.metrics(*_BESIDE):
         figures = [values[config.metric_name(metric)] for values in rows.values()]
-        table.add_row(_with_k(config, metric, heading), *map(_figure, figures))
-    for decile, heading in _BY_DECILE.items():
-        table.add_row(heading, *(_worst(values[f"rmse_by_{decile}"]) for values in rows.values()))
+        table.add_row(_with_k(config, metric, _BESIDE[metric]), *map(_figure, figures))
+    for metric in config.metrics(*_BY_DECILE):
+        table.add_row(_BY_DECILE[metric], *(_worst(values[metric]) for values in rows.values()))
     console.print(table)
     lines = [f"baseline: {summary['baseline']['model']}"]
     for name, values in summary["models"].items():
         lines += [f"{name}: {reason}" for reason in values["reasons"]]
     counts = summary["dataset"]
+    noun = "ratings" if "ratings" in counts else "interactions"
+    (repeated,) = (name for name in counts if name.startswith("repeated_"))
     lines.append(
-        f"{counts['ratings']} ratings ({counts['train']} train, {counts['validation']} validation,"
+        f"{counts[noun]} {noun} ({counts['train']} train, {counts['validation']} validation,"
         f" {counts['test']} test) of {counts['users']} users on {counts['items']} items;"
-        f" {counts['users_too_few_to_hold_out']} users with too few ratings to hold any out,"
-        f" {counts['repeated_ratings_dropped']} repeated ratings dropped"
+        f" {counts['users_too_few_to_hold_out']} users with too few {noun} to hold any out,"
+        f" {counts[repeated]} {repeated.replace('_', ' ')}"
     )
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -181,7 +184,7 @@ def _metrics(uri: str, model: str) -> dict[str, Any]:
         }
         for feature in DECILES
     }
-    return _numbers(sliced[()]) | by_decile
+    return _numbers(sliced[()]) | {name: values for name, values in by_decile.items() if values}
 
 
 def _slices(uri: str) -> dict[str, dict[str, float | None]]:

@@ -11,7 +11,8 @@ from tensorflow_model_analysis.proto import config_pb2
 from tfx_recommender.components.evaluator.predictions import (
     BASELINE,
     CANDIDATE,
-    PREDICTIONS,
+    OF_RANKINGS,
+    OF_RATINGS,
     prediction_column,
 )
 from tfx_recommender.pipeline.config import Bounds, Config, HitRateGate, RmseGate
@@ -42,32 +43,37 @@ def eval_config(config: Config) -> str:
     the bounds that the config gives, on all rows together; RMSE may have a bound in every decile
     too. Improvements are absolute: TFMA's relative ones are NaN against a baseline of 0.
     In every configured slice RMSE must be a number. The sampled protocol gates nothing.
+    Of events there are no metrics of ratings, nor deciles: HitRate@K must be a number in slices.
     """
+    columns = config.data.columns()
+    has_ratings = columns.value == features.RATING
+    predictions = (*OF_RATINGS, *OF_RANKINGS) if has_ratings else OF_RANKINGS
+    deciles = features.DECILES if has_ratings else ()
     result = config_pb2.EvalConfig()
     for name in (CANDIDATE, BASELINE):
         result.model_specs.add(
             name=name,
             is_baseline=name == BASELINE,
-            label_key=features.RATING,
-            prediction_keys={output: prediction_column(name, output) for output in PREDICTIONS},
+            label_key=columns.value,
+            prediction_keys={output: prediction_column(name, output) for output in predictions},
         )
     result.slicing_specs.add()
-    for feature in (*config.evaluation.slices, *features.DECILES):
+    for feature in (*config.evaluation.slices, *deciles):
         result.slicing_specs.add(feature_keys=[feature])
     metrics_spec = result.metrics_specs.add()
-    for metric, metric_class in _METRIC_CLASSES.items():
+    for metric in config.metrics(*_METRIC_CLASSES):
         settings: dict[str, str | int] = {"name": config.metric_name(metric)}
         if metric in _OF_RANKS:
             settings["k"] = config.evaluation.k
         added = metrics_spec.metrics.add(
-            class_name=metric_class,
+            class_name=_METRIC_CLASSES[metric],
             module=_METRICS_MODULE,
             config=json.dumps(settings),
         )
         gate = getattr(config.evaluation.gates, metric, None)
         if gate is not None:
             _bound(_on_slices(added), gate)
-        if metric == "rmse":
+        if metric == ("rmse" if has_ratings else "hit_rate"):
             _gate_slices(added, config)
     return json_format.MessageToJson(result, sort_keys=True)
 
@@ -86,13 +92,13 @@ def _bound(threshold: config_pb2.MetricThreshold, gate: RmseGate | HitRateGate |
         threshold.change_threshold.direction = config_pb2.HIGHER_IS_BETTER
 
 
-def _gate_slices(rmse: config_pb2.MetricConfig, config: Config) -> None:
+def _gate_slices(metric: config_pb2.MetricConfig, config: Config) -> None:
     for feature in config.evaluation.slices:
-        _on_slices(rmse, feature).value_threshold.upper_bound.value = math.inf
+        _on_slices(metric, feature).value_threshold.upper_bound.value = math.inf
     for decile in features.DECILES:
         gate = getattr(config.evaluation.gates, f"rmse_by_{decile}")
         if gate is not None:
-            _on_slices(rmse, decile).value_threshold.upper_bound.value = gate.max
+            _on_slices(metric, decile).value_threshold.upper_bound.value = gate.max
 
 
 def _on_slices(metric: config_pb2.MetricConfig, *by: str) -> config_pb2.MetricThreshold:

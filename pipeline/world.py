@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from tfx_recommender.components import served_models
 from tfx_recommender.components.errors import ConfigError
 from tfx_recommender.components.ratings_example_gen.config import Data, Split
 from tfx_recommender.components.served_models import ServedModel
 from tfx_recommender.pipeline import fingerprint
+
+# So that what explicit data depend on, and their record, stay as they were.
+_UNLESS_RECORDED = "explicit"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,17 +55,36 @@ def observe(
     )
 
 
-def require_same_split(split: Split, served: ServedModel) -> None:
-    """A model trained under other split settings may have seen today's test rows.
+def push_record(data: Data, split: Split) -> dict[str, Any]:
+    """What a push writes down for `require_comparable` (of explicit feedback nothing)."""
+    feedback = {} if data.feedback == _UNLESS_RECORDED else {"feedback": data.feedback}
+    return {"split": split.model_dump(mode="json"), **feedback}
+
+
+def require_comparable(data: Data, split: Split, served: ServedModel) -> None:
+    """Two models compare only if they learnt the same task, and one that hides the same test rows.
+
+    A model trained under other split settings may have seen today's test rows; one of events
+    predicts no ratings, and one of ratings was fitted to other rows.
 
     Raises:
-      ConfigError: the served model was trained with another split.
+      ConfigError: the served model was trained with another kind of feedback, or another split.
     """
+    rebase = (
+        "run once with --rebase-baseline to compare with"
+        f" {'popularity' if data.events else 'biases and popularity'} instead"
+    )
+    feedback = served.record.get("feedback", _UNLESS_RECORDED)
+    if feedback != data.feedback:
+        raise ConfigError(
+            f"data: the served model (version {served.version}) was trained with {feedback}"
+            f" feedback, the config's is {data.feedback}, so the two cannot be compared; give the"
+            f" pipelines different names, or {rebase}"
+        )
     before = served.record.get("split")
     now = split.model_dump(mode="json")
     if before is not None and before != now:
         raise ConfigError(
             f"split: the served model (version {served.version}) was trained with {before}, the"
-            f" config says {now}, so the two cannot be compared; put the split back, or run once"
-            " with --rebase-baseline to compare with biases and popularity instead"
+            f" config says {now}, so the two cannot be compared; put the split back, or {rebase}"
         )

@@ -67,6 +67,21 @@ SMALL_CONFIG: dict[str, Any] = {
 }
 
 
+# What differs where the small data are read as events.
+EVENTS: dict[str, Any] = {
+    "data": {
+        "events": {
+            "paths": ["events.csv"],
+            "columns": ["user_id", "item_id", "clicks", "timestamp"],
+            "strength": "clicks",
+            "timestamp": "timestamp",
+        },
+        **{side: SMALL_CONFIG["data"][side] for side in ("users", "items")},
+    },
+    "models": {"mf": {"preference": SMALL_CONFIG["models"]["mf"]["preference"]}},
+    "evaluation": {"slices": ["gender"], "k": 5, "gates": {"hit_rate": {"min": 0.01}}},
+}
+
 # A composed and a decomposed letter, an apostrophe, a space, an emoji.
 STRANGE_USER = "\u00e9 e\u0301' 🎬"
 
@@ -104,13 +119,24 @@ def write_small_data(folder: Path, seed: int = 0) -> None:
             file.write(f'ï{item},"Títle, {item}",{"|".join(genres)}\n')
 
 
+def write_small_events(folder: Path) -> None:
+    """The small data's ratings as clicks, one to five; those of every third come in two rows."""
+    header, *rows = (folder / "ratings.csv").read_text(encoding="utf-8").splitlines()
+    lines = [header.replace("rating", "clicks"), *rows]
+    for row in rows[::3]:
+        user, item, _, time = row.split(",")
+        lines.append(f"{user},{item},0.5,{int(time) + 10_000}")
+    (folder / "events.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def write_config(folder: Path, **changes: Any) -> Path:
     """SMALL_CONFIG with absolute paths into `folder`; `changes` replace top-level keys."""
-    values = copy.deepcopy(SMALL_CONFIG) | changes
+    values = copy.deepcopy(SMALL_CONFIG | changes)
     for key in ("root", "serving_root"):
         values[key] = str(folder / values[key])
     data = values["data"]
-    data["ratings"]["paths"] = [str(folder / path) for path in data["ratings"]["paths"]]
+    for kind in data.keys() & {"ratings", "events"}:
+        data[kind]["paths"] = [str(folder / path) for path in data[kind]["paths"]]
     for side in ("users", "items"):
         if data.get(side):
             data[side]["path"] = str(folder / data[side]["path"])

@@ -49,7 +49,7 @@ def fit_biases(
 def bias_and_popularity(
     train: Interactions, users: int, items: int, rating_range: tuple[float, float]
 ) -> Recommender:
-    """The baseline: rating by biases, preference by the number of ratings in training.
+    """The baseline of ratings: by biases, and preference by popularity.
 
     Args:
       train: the train split.
@@ -58,14 +58,24 @@ def bias_and_popularity(
       rating_range: smallest and largest rating of the scale.
     """
     mean, user_bias, item_bias = fit_biases(train, users, items)
-    popularity = np.bincount(train.item, minlength=items)
     return Recommender(
         rating=factors.Head(_with_unknown(user_bias), _with_unknown(item_bias)),
-        preference=factors.Head(_with_unknown(np.zeros(users)), _with_unknown(popularity)),
+        preference=_popularity_head(train, users, items),
         rating_mean=mean,
         rating_scale=1.0,
         rating_range=rating_range,
     )
+
+
+def popularity(train: Interactions, users: int, items: int) -> Recommender:
+    """The baseline of events: preference by popularity, whatever their strength."""
+    return Recommender(rating=None, preference=_popularity_head(train, users, items))
+
+
+def _popularity_head(train: Interactions, users: int, items: int) -> factors.Head:
+    """The number of ratings of an item in training, that of the users it has."""
+    count = np.bincount(train.item, minlength=items)
+    return factors.Head(_with_unknown(np.zeros(users)), _with_unknown(count))
 
 
 def _with_unknown(bias: np.ndarray) -> np.ndarray:

@@ -9,6 +9,11 @@ Signatures (ids are strings, scores float32; an unknown id is scored as unknown)
   without anything the user is known to have rated or named as liked; `liked_item_ids` is padded
   with "" (L may be 0); where k exceeds what is left, padded with "" and -inf.
 
+A model of events predicts no rating, and no output of it is called so: `serving_default` gives
+`preference[B]` alone, and so does `score(user_id[B], item_id[B]) -> preference[B]`. A preference
+orders the items of one user; it compares no users, has no unit and no bounds, and only where it was
+learnt by logistic MF is its sigmoid a probability (see `losses`).
+
 The users' and items' metadata travel inside, so all but the first need only ids.
 """
 
@@ -26,7 +31,7 @@ from tfx_recommender.trainer import input_data, warm_start
 from tfx_recommender.trainer.input_data import Ratings
 from tfx_recommender.trainer.problem import Catalogue, Entities, EntityShape, Interactions
 from tfx_recommender.trainer.recommender import Recommender
-from tfx_recommender.transform.features import ITEM_ID, RATING, TIMESTAMP, USER_ID, Columns, Side
+from tfx_recommender.transform.features import ITEM_ID, TIMESTAMP, USER_ID, Columns, Side
 
 MODEL_CARD = os.path.join("assets.extra", "model.json")
 
@@ -180,14 +185,11 @@ class _ServedModel(tf.Module):
             users = self.users.rows(raw[USER_ID][:, 0])
             users |= self._encoded_side("user", USER_ID, encoded)
             items = self._encoded_side("item", ITEM_ID, encoded)
-        return {
-            "rating": self.model.rate(users, items),
-            "preference": self.model.prefer(users, items),
-        }
+        return self.model.predict(users, items)
 
     def _unused(self, batch: tf.Tensor) -> dict[str, tf.Tensor]:
         """What the transform graph takes and serving does not have; nothing depends on it."""
-        unused = {RATING: tf.zeros([batch, 1])}
+        unused = {self.columns.value: tf.zeros([batch, 1])}
         if self.columns.has_timestamp:
             unused[TIMESTAMP] = tf.zeros([batch, 1], tf.int64)
         return unused
@@ -206,7 +208,10 @@ class _ServedModel(tf.Module):
 
     @tf.function(autograph=False)
     def score(self, user_id: tf.Tensor, item_id: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"rating": self.model.rate(self.users.rows(user_id), self.items.rows(item_id))}
+        users, items = self.users.rows(user_id), self.items.rows(item_id)
+        if self.model.rating_head is None:
+            return {"preference": self.model.prefer(users, items)}
+        return {"rating": self.model.rate(users, items)}
 
     @tf.function(autograph=False)
     def preference(self, user_id: tf.Tensor, item_id: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -260,6 +260,6 @@ ARCHITECTURES = {
 """Every architecture and what configures it."""
 
 
-def history(*heads: BaseModel) -> int:
+def history(*heads: BaseModel | None) -> int:
     """Of a user's ratings before, how many these heads see at most."""
     return max(getattr(head, "history", 0) for head in heads)

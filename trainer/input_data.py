@@ -12,7 +12,15 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from tfx_recommender.trainer.problem import Catalogue, Entities, EntityShape, Interactions
-from tfx_recommender.transform.features import ITEM_ID, RATING, TIMESTAMP, USER_ID, Columns, Side
+from tfx_recommender.transform.features import (
+    ITEM_ID,
+    RATING,
+    STRENGTH,
+    TIMESTAMP,
+    USER_ID,
+    Columns,
+    Side,
+)
 
 _BATCH = 1 << 14
 
@@ -24,17 +32,19 @@ class Ratings:
     Attributes:
       user_id: [R] codes into distinct ids (binary).
       item_id: likewise.
-      rating: float32 [R].
-      time: int64 [R]; None: there is none, or it was not asked for.
+      rating: float32 [R]; None, like the others: there is none, or it was not asked for.
+      time: int64 [R].
+      strength: of events, float32 [R].
     """
 
     user_id: pa.DictionaryArray
     item_id: pa.DictionaryArray
-    rating: np.ndarray
+    rating: np.ndarray | None = None
     time: np.ndarray | None = None
+    strength: np.ndarray | None = None
 
     def __len__(self) -> int:
-        return len(self.rating)
+        return len(self.user_id)
 
 
 def serialized_examples(file_pattern: str) -> tf.data.Dataset:
@@ -42,12 +52,13 @@ def serialized_examples(file_pattern: str) -> tf.data.Dataset:
     return tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(file_pattern)))
 
 
-def read(file_pattern: str, with_time: bool = False) -> Ratings:
-    """Reads ids and ratings (and times) of all rows, in file order."""
+def read(file_pattern: str, columns: Columns | None = None) -> Ratings:
+    """Reads all rows, in file order: ids, and, given the column contract, all else but features."""
     spec = {name: tf.io.FixedLenFeature([], tf.string) for name in (USER_ID, ITEM_ID)}
-    spec[RATING] = tf.io.FixedLenFeature([], tf.float32)
-    if with_time:
-        spec[TIMESTAMP] = tf.io.FixedLenFeature([], tf.int64)
+    if columns is not None:
+        spec[columns.value] = tf.io.FixedLenFeature([], tf.float32)
+        if columns.has_timestamp:
+            spec[TIMESTAMP] = tf.io.FixedLenFeature([], tf.int64)
     batches = serialized_examples(file_pattern).batch(_BATCH)
     parsed = batches.map(lambda batch: tf.io.parse_example(batch, spec), tf.data.AUTOTUNE)
     parts: dict[str, list[Any]] = {name: [] for name in spec}
@@ -59,20 +70,23 @@ def read(file_pattern: str, with_time: bool = False) -> Ratings:
         pa.chunked_array(parts[name], pa.binary()).dictionary_encode().combine_chunks()
         for name in (USER_ID, ITEM_ID)
     )
-    rating = np.concatenate([np.zeros(0, np.float32), *parts[RATING]])
-    time = np.concatenate([np.zeros(0, np.int64), *parts[TIMESTAMP]]) if with_time else None
-    return Ratings(user_id, item_id, rating, time)
+    rest = {
+        name: np.concatenate([np.zeros(0, spec[name].dtype.as_numpy_dtype), *parts[name]])
+        for name in spec
+        if name not in (USER_ID, ITEM_ID)
+    }
+    return Ratings(user_id, item_id, rest.get(RATING), rest.get(TIMESTAMP), rest.get(STRENGTH))
 
 
 def concatenate(*splits: Ratings) -> Ratings:
-    """All rows one after the other, without times; equal ids have equal codes."""
+    """The ids of all rows, one after the other; equal ids have equal codes."""
     user_id, item_id = (
         pa.chunked_array([getattr(split, name) for split in splits])
         .unify_dictionaries()
         .combine_chunks()
         for name in ("user_id", "item_id")
     )
-    return Ratings(user_id, item_id, np.concatenate([split.rating for split in splits]))
+    return Ratings(user_id, item_id)
 
 
 def catalogue_of(
@@ -122,9 +136,8 @@ def catalogue_of(
 
 def interactions(rows: Ratings, users: Entities, items: Entities) -> Interactions:
     """The rows as positions in `users` and `items`; an unknown id is the last position."""
-    return Interactions(
-        positions(rows.user_id, users), positions(rows.item_id, items), rows.rating, rows.time
-    )
+    user, item = positions(rows.user_id, users), positions(rows.item_id, items)
+    return Interactions(user, item, rows.rating, rows.time, rows.strength)
 
 
 def positions(ids: pa.DictionaryArray, entities: Entities) -> np.ndarray:

@@ -66,6 +66,11 @@ class Ranking(Loss):
 
     The others are either the whole catalogue, or negatives drawn from it anew at every step;
     what the user rated in training is not among them.
+
+    A batch of events has weights, their strengths: one of twice the strength counts as two, so
+    softmax is the likelihood of as many choices, BPR learns from as many pairs, and logistic MF
+    from as many times yes. They are divided by the mean of the train split, so that no unit of
+    strength changes what a learning rate or a positive weight is.
     """
 
     def __init__(self, head: Head, sampled: bool, positive_weight: float = 1.0) -> None:
@@ -110,7 +115,7 @@ class Softmax(Ranking):
         own, logits, counts, weight = self.scores(batch, training)
         logits = keras.ops.where(counts, logits + weight, _NEVER)
         others = tf.gather(keras.ops.logsumexp(logits, axis=1), batch["example"])
-        return keras.ops.mean(keras.ops.softplus(others - own))
+        return keras.ops.mean(_weighted(keras.ops.softplus(others - own), batch))
 
 
 class BayesianPersonalizedRanking(Ranking):
@@ -125,26 +130,34 @@ class BayesianPersonalizedRanking(Ranking):
         logits, counts = (tf.gather(part, batch["example"]) for part in (logits, counts))
         ahead = keras.ops.where(counts, own[:, None] - logits, -_NEVER)
         pairs = keras.ops.maximum(keras.ops.sum(keras.ops.cast(counts, "float32"), axis=1), 1.0)
-        return keras.ops.mean(keras.ops.sum(keras.ops.softplus(-ahead), axis=1) / pairs)
+        loss = keras.ops.sum(keras.ops.softplus(-ahead), axis=1) / pairs
+        return keras.ops.mean(_weighted(loss, batch))
 
 
 class LogisticLoss(Ranking):
     """Of yes for a rated item, which weighs more, and no for every other.
 
-    Johnson: Logistic Matrix Factorization for Implicit Feedback Data (2014), eq. 3. Weighing
-    one kind shifts the probability that is learnt; the shift, log(weight), is inside the loss,
-    so sigmoid(score) is the probability that a user rates an item. Each drawn item stands for as
-    many as the catalogue has for one of it.
+    Johnson: Logistic Matrix Factorization for Implicit Feedback Data (2014), eq. 3, where the
+    weight of yes is alpha times the strength: `positive_weight` is alpha times the mean strength.
+    Weighing one kind shifts the probability that is learnt; the shift, log(weight), is inside the
+    loss, so sigmoid(score) is the probability that a user rates an item (of events that differ in
+    strength, the odds are those of an interaction times its strength to be expected, the mean
+    being 1). Each drawn item stands for as many as the catalogue has for one of it.
     """
 
     def call(self, batch: dict[str, Any], training: bool = False) -> Any:
         """The sum over all pairs of the users, per rated item, float32 []."""
         own, logits, counts, weight = self.scores(batch, training)
         shift = np.log(self.positive_weight)
-        yes = self.positive_weight * keras.ops.softplus(-own - shift)
+        yes = _weighted(self.positive_weight * keras.ops.softplus(-own - shift), batch)
         no = keras.ops.exp(weight) * keras.ops.softplus(logits + shift)
         no = keras.ops.sum(keras.ops.where(counts, no, 0.0), axis=1) * batch["share"]
         return (keras.ops.sum(yes) + keras.ops.sum(no)) / keras.ops.cast(tf.size(own), "float32")
+
+
+def _weighted(loss: Any, batch: dict[str, Any]) -> Any:
+    """Losses of the rated items [P], as their rows count; ratings all count alike."""
+    return loss * batch["weight"] if "weight" in batch else loss
 
 
 RANKING = {"softmax": Softmax, "bpr": BayesianPersonalizedRanking, "logistic": LogisticLoss}

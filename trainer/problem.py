@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -78,22 +79,24 @@ class Catalogue:
 
 @dataclasses.dataclass(frozen=True)
 class Interactions:
-    """Ratings as columns.
+    """Ratings, or what events say, as columns.
 
     Attributes:
       user: position in the users' `Entities`, int64 [R].
       item: position in the items' `Entities`, int64 [R].
-      rating: float32 [R].
+      rating: float32 [R]; None: the rows are events, which have none.
       time: int64 [R]; None: not known.
+      strength: of events, as how many a row counts, float32 [R], above 0; None: all alike.
     """
 
     user: np.ndarray
     item: np.ndarray
-    rating: np.ndarray
+    rating: Any
     time: np.ndarray | None = None
+    strength: Any = None
 
     def __len__(self) -> int:
-        return len(self.rating)
+        return len(self.user)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,13 +133,21 @@ class ByUser:
         self.ratings = np.append(np.bincount(rows.user[order], minlength=users), 0).astype(np.int32)
         self._starts = (np.cumsum(self.ratings) - self.ratings).astype(np.int32)
         self._item = tf.constant(rows.item[order].astype(np.int32))
+        self._strength = None if rows.strength is None else tf.constant(rows.strength[order])
 
     def of(self, user: tf.Tensor) -> tf.Tensor:
         """All ratings of some users [B], as (row of the batch, item): int32 [P, 2]."""
-        start = tf.gather(self._starts, user)
-        spans = tf.ragged.range(start, start + tf.gather(self.ratings, user))
+        spans = self._spans(user)
         rows = tf.cast(spans.value_rowids(), tf.int32)
         return tf.stack([rows, tf.gather(self._item, spans.values)], axis=1)
+
+    def strengths(self, user: tf.Tensor) -> tf.Tensor:
+        """Of events, the strength of each of those: float32 [P]."""
+        return tf.gather(self._strength, self._spans(user).values)
+
+    def _spans(self, user: tf.Tensor) -> tf.RaggedTensor:
+        start = tf.gather(self._starts, user)
+        return tf.ragged.range(start, start + tf.gather(self.ratings, user))
 
 
 class Histories:
@@ -208,8 +219,6 @@ class Problem:
       validation: rows to stop by; none: training does not stop early.
       histories: what users had rated at any moment.
       history: so many of a user's latest ratings are seen.
-      rating_mean: of the train split.
-      rating_scale: standard deviation of the train split's ratings; 1 where all are equal.
     """
 
     def __init__(
@@ -228,5 +237,18 @@ class Problem:
         users = dataclasses.replace(catalogue.users, history=(seen.numpy(), age.numpy()))
         self.catalogue = dataclasses.replace(catalogue, users=users)
         self.train, self.validation = train, validation
-        self.rating_mean = float(train.rating.mean(dtype=np.float64))
-        self.rating_scale = float(train.rating.std(dtype=np.float64)) or 1.0
+
+    @functools.cached_property
+    def rating_mean(self) -> float:
+        """Of the train split."""
+        return float(self.train.rating.mean(dtype=np.float64))
+
+    @functools.cached_property
+    def rating_scale(self) -> float:
+        """Standard deviation of the train split's ratings; 1 where all are equal."""
+        return float(self.train.rating.std(dtype=np.float64)) or 1.0
+
+    @functools.cached_property
+    def mean_strength(self) -> float:
+        """Of the train split's events."""
+        return float(np.mean(self.train.strength, dtype=np.float64))

@@ -1,5 +1,7 @@
 """One model, two heads: a rating (squared error) and a preference (which item comes next).
 
+What learns from events has the preference alone.
+
 A model trained on squared error alone ranks badly, and one trained to rank knows no scale. So
 each architecture is built twice, with weights of its own for either task; nothing one head
 learns can spoil the other.
@@ -7,6 +9,7 @@ learns can spoil the other.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -16,15 +19,15 @@ from tfx_recommender.trainer.losses import Head, score_pairs
 
 
 class Recommender(tf.Module):
-    """A rating head and a preference head."""
+    """A rating head (None: there is none, and nothing is asked of it) and a preference head."""
 
     def __init__(
         self,
-        rating: Head,
+        rating: Head | None,
         preference: Head,
-        rating_mean: float,
-        rating_scale: float,
-        rating_range: tuple[float, float],
+        rating_mean: float = 0.0,
+        rating_scale: float = 1.0,
+        rating_range: tuple[float, float] = (-math.inf, math.inf),
     ) -> None:
         super().__init__()
         self.rating_head = rating
@@ -33,8 +36,14 @@ class Recommender(tf.Module):
         self.rating_scale = rating_scale
         self.rating_range = rating_range
 
+    def predict(self, users: dict[str, Any], items: dict[str, Any]) -> dict[str, Any]:
+        """What is said of pairs, users [B] and items [B]: `rating`, if any, and `preference`."""
+        rating = {} if self.rating_head is None else {"rating": self.rate(users, items)}
+        return rating | {"preference": self.prefer(users, items)}
+
     def rate(self, users: dict[str, Any], items: dict[str, Any]) -> Any:
         """Ratings of pairs: users [B], items [B] -> float32 [B], clipped to the scale."""
+        assert self.rating_head is not None, "what learnt from events rates nothing"
         score = score_pairs(self.rating_head, users, items)
         rating = self.rating_mean + self.rating_scale * score
         return keras.ops.clip(rating, *self.rating_range)

@@ -46,8 +46,8 @@ def run_fn(fn_args: Any) -> None:
       fn_args: TFX's `FnArgs`. `train_files` is one pattern, the train split; `eval_files` are
         two: validation, and test, of which only the ids are read, to be hidden from
         recommendations. `custom_config`: `architecture`, `rating` and `preference` (that
-        architecture's hyperparameters for either head), `ensemble` (how many members), `columns`,
-        `oov_buckets`, `seed` and `card` (see `export`).
+        architecture's hyperparameters for either head; of events `rating` is None), `ensemble`
+        (how many members), `columns`, `oov_buckets`, `seed` and `card` (see `export`).
     """
     config = fn_args.custom_config
     seed = config["seed"]
@@ -56,7 +56,9 @@ def run_fn(fn_args: Any) -> None:
     given = read(fn_args, config)
     columns, catalogue = given.columns, given.catalogue
     heads = hyperparameters.ARCHITECTURES[config["architecture"]]
-    rating, preference = heads.rating(**config["rating"]), heads.preference(**config["preference"])
+    # Events teach no ratings: then nothing configures that head, and there is none.
+    rating = heads.rating(**config["rating"]) if config["rating"] is not None else None
+    preference = heads.preference(**config["preference"])
     problem = given.problem(hyperparameters.history(rating, preference), seed)
     # TFX gives a base model where the DAG names one.
     start = warm_start.Start(fn_args.base_model, catalogue) if fn_args.base_model else None
@@ -66,7 +68,7 @@ def run_fn(fn_args: Any) -> None:
             rating,
             preference,
             problem,
-            (columns.rating_min, columns.rating_max),
+            columns.rating_range,
             seed,
             config["ensemble"],
             start,
@@ -124,7 +126,7 @@ def read(fn_args: Any, config: dict[str, Any]) -> Input:
     transform = tft.TFTransformOutput(fn_args.transform_graph_path)
     (train_files,), validation_files = fn_args.train_files, fn_args.eval_files[0]
     train_rows, validation_rows = (
-        input_data.read(files, columns.has_timestamp) for files in (train_files, validation_files)
+        input_data.read(files, columns) for files in (train_files, validation_files)
     )
     catalogue = input_data.catalogue_of(
         train_files, train_rows, columns, transform, config["oov_buckets"]
@@ -137,19 +139,20 @@ def fit(
     rating: Any,
     preference: Any,
     problem: Problem,
-    rating_range: tuple[float, float],
+    rating_range: tuple[float, float] | None,
     seed: int,
     members: int = 1,
     start: warm_start.Start | None = None,
 ) -> Recommender:
-    """Builds and fits both heads of an architecture.
+    """Builds and fits the heads of an architecture.
 
     Args:
       architecture: which, a key of `ARCHITECTURES`.
-      rating: its rating head's hyperparameters (see `hyperparameters.ARCHITECTURES`).
+      rating: its rating head's hyperparameters (see `hyperparameters.ARCHITECTURES`); None: the
+        problem is one of events, and there is no such head.
       preference: its preference head's.
       problem: what to fit.
-      rating_range: smallest and largest rating of the scale.
+      rating_range: smallest and largest rating of the scale; None likewise.
       seed: of everything random.
       members: how many models, each from a seed of its own, are averaged.
       start: the model to begin from; all members begin from it.
@@ -158,10 +161,13 @@ def fit(
     for member in range(members):
         begin = start.of(member) if start else None
         with tf.name_scope(f"member_{member}"):  # of TensorBoard's scalars
-            ratings.append(fit_rating(architecture, rating, problem, seed + member, begin))
+            if rating is not None:
+                ratings.append(fit_rating(architecture, rating, problem, seed + member, begin))
             preferences.append(
                 fit_preference(architecture, preference, problem, seed + member, begin)
             )
+    if rating_range is None:
+        return Recommender(None, ensemble.of(preferences))
     return Recommender(
         ensemble.of(ratings),
         ensemble.of(preferences),

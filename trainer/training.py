@@ -56,10 +56,11 @@ class Batches:
             columns = {
                 "user": rows.user,
                 "item": rows.item,
-                "rating": rows.rating,
                 "share": (1 / own[rows.user]).astype(np.float32),
                 "moment": dataclasses.asdict(moments),
             }
+            given = {"rating": rows.rating, "strength": rows.strength}
+            columns |= {name: column for name, column in given.items() if column is not None}
             size = config.batch_size
         self._examples = len(columns["user"])
         self._size = min(max(1, size), self._examples)
@@ -104,7 +105,8 @@ class Batches:
           whose they are, int32 [P]; `rating`: float32 [P] (where an example is a rating);
           `share`: 1 / the ratings of the example's user, or 1 where the example has them all;
           `catalogue`: all items and the unknown one, [C] rows; `rated`: which of them the user
-          rated in training, or in the batch, bool [E, C]. With negatives also `negative`: items,
+          rated in training, or in the batch, bool [E, C]. Of events also `weight`: their strengths,
+          whose mean is 1 in the train split, float32 [P]. With negatives also `negative`: items,
           [N] rows, shared by the batch; `log_expected`: logarithm of how often each was to be
           expected among N, float32 [N]; `collision`: whether the user rated it in training,
           bool [E, N].
@@ -127,6 +129,9 @@ class Batches:
             "catalogue": _rows(self._item_table, tf.range(self._items + 1)),
             "rated": self._all_rated(position, pairs),
         }
+        if self._problem.train.strength is not None:
+            strength = batch["strength"] if self._rows is None else self._rows.strengths(position)
+            batch["weight"] = strength / self._problem.mean_strength
         if self._negatives:
             batch |= {
                 "negative": _rows(self._item_table, negatives),

@@ -65,7 +65,8 @@ class _Search(keras_tuner.Tuner):
         settings = self.settings.model_validate(values)
         problem = self.given.problem(hyperparameters.history(settings, settings), seed)
         if config["head"] == "rating":
-            scale = self.given.columns.rating_min, self.given.columns.rating_max
+            scale = self.given.columns.rating_range
+            assert scale is not None, "events have no such head"
             head = run_fn.fit_rating(config["architecture"], settings, problem, seed)
             return {"rmse": validation.rmse(head, problem, scale)}
         head = run_fn.fit_preference(config["architecture"], settings, problem, seed)

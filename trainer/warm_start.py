@@ -35,15 +35,16 @@ class Keepsake(tf.Module):
 
     Attributes:
       labels: of each kind of label, strings.
-      weights: the trainable weights of both heads.
+      weights: the trainable weights of the heads.
     """
 
     def __init__(self, model: Recommender, catalogue: Catalogue) -> None:
         super().__init__()
         kinds = labels(catalogue)
+        rating, preference = model.rating_head, model.preference_head
         weights = {
-            "rating": model.rating_head.trainable_variables,
-            "preference": model.preference_head.trainable_variables,
+            "rating": [] if rating is None else rating.trainable_variables,
+            "preference": preference.trainable_variables,
         }
         index = {
             "labels": list(kinds),

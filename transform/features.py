@@ -12,6 +12,7 @@ from typing import Any, Literal
 USER_ID = "user_id"
 ITEM_ID = "item_id"
 RATING = "rating"
+STRENGTH = "strength"
 TIMESTAMP = "timestamp"
 # Written by the Evaluator, beside each row of the test split.
 USER_ACTIVITY_DECILE = "user_activity_decile"
@@ -50,19 +51,31 @@ class Feature:
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-    """Every column of a rating row, after users and items were joined to it.
+    """Every column of a row, after users and items were joined to it.
 
     Attributes:
-      rating_min: smallest rating of the scale.
-      rating_max: largest rating of the scale.
+      rating_min: smallest rating of the scale; None: rows are events, which have no `rating`
+        but a `strength` (float32, above 0).
+      rating_max: largest rating of the scale; None likewise.
       has_timestamp: whether rows carry `timestamp` (int64).
       features: the metadata, users' first.
     """
 
-    rating_min: float
-    rating_max: float
+    rating_min: float | None
+    rating_max: float | None
     has_timestamp: bool
     features: tuple[Feature, ...] = ()
+
+    @property
+    def value(self) -> str:
+        """The column of what a row says of its user and item: `rating` or `strength`."""
+        return STRENGTH if self.rating_min is None else RATING
+
+    @property
+    def rating_range(self) -> tuple[float, float] | None:
+        """Smallest and largest rating; None for events."""
+        low, high = self.rating_min, self.rating_max
+        return None if low is None or high is None else (low, high)
 
     def of(self, side: Side, *kinds: Kind) -> tuple[Feature, ...]:
         """The features of one side, of these kinds (all kinds when none is named)."""

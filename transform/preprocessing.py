@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from tfx_recommender.transform.features import ITEM_ID, RATING, USER_ID, Columns
+from tfx_recommender.transform.features import ITEM_ID, USER_ID, Columns
 
 
 def preprocessing_fn(
@@ -16,19 +16,21 @@ def preprocessing_fn(
     """Encodes one batch of raw columns; all statistics come from the train split alone.
 
     Args:
-      inputs: raw columns by name: `user_id` and `item_id` string [B, 1], `rating` float32
-        [B, 1], features sparse [B, ?].
+      inputs: raw columns by name: `user_id` and `item_id` string [B, 1], `rating` (of
+        events `strength`) float32 [B, 1], features sparse [B, ?].
       custom_config: `columns` (`Columns.to_dict()`) and `vocabulary`: `min_count` (ids seen
         less often are out of vocabulary), `max_size` (None: unbounded), `oov_buckets`.
 
     Returns:
-      `user_id`, `item_id`: int64 [B], in [0, vocabulary + OOV buckets); `rating`: float32
-      [B], unchanged; each numeric feature: float32 [B], z-score, 0 where missing; each
-      category: sparse int64 [B, ?], one more value than its vocabulary (OOV).
+      `user_id`, `item_id`: int64 [B], in [0, vocabulary + OOV buckets); `rating` (of events
+      `strength`): float32 [B], unchanged; each numeric feature: float32 [B], z-score, 0 where
+      missing; each category: sparse int64 [B, ?], one more value than its vocabulary (OOV).
     """
     columns = Columns.from_dict(custom_config["columns"])
     vocabulary = custom_config["vocabulary"]
-    outputs: dict[str, tf.Tensor | tf.SparseTensor] = {RATING: tf.squeeze(inputs[RATING], 1)}
+    outputs: dict[str, tf.Tensor | tf.SparseTensor] = {
+        columns.value: tf.squeeze(inputs[columns.value], 1)
+    }
     for name in (USER_ID, ITEM_ID):
         outputs[name] = tft.compute_and_apply_vocabulary(
             tf.squeeze(inputs[name], 1),

@@ -14,6 +14,7 @@ from google.protobuf import json_format
 from tensorflow_model_analysis.proto import config_pb2
 from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
+from tfx_recommender.components.errors import UserError
 from tfx_recommender.components.evaluator import ranking, verdict
 from tfx_recommender.components.evaluator.deciles import deciles
 from tfx_recommender.components.evaluator.predictions import (
@@ -28,7 +29,6 @@ from tfx_recommender.components.evaluator.predictions import (
     prediction_column,
 )
 from tfx_recommender.trainer import input_data
-from tfx_recommender.transform import features
 from tfx_recommender.transform.features import (
     ITEM_POPULARITY_DECILE,
     SPLITS,
@@ -58,14 +58,20 @@ def evaluate(
       candidate: the candidate's SavedModel.
       baseline: the baseline's SavedModel.
       eval_config: TFMA's EvalConfig as JSON.
-      relevance_threshold: smallest rating of a held-out item that is ranked.
+      relevance_threshold: smallest label of a held-out item that is ranked.
       k: length of the lists of recommended items.
       pipeline: the Beam pipeline to run TFMA in.
       output_path: the folder for TFMA's results and the verdict.
 
     Returns:
       Whether every gate is passed.
+
+    Raises:
+      UserError: ratings are to be compared, and a model predicts none.
     """
+    config = json_format.Parse(eval_config, config_pb2.EvalConfig())
+    label_key = config.model_specs[0].label_key
+    wanted = config.model_specs[0].prediction_keys
     serialized = list(input_data.serialized_examples(splits[TEST]).as_numpy_iterator())
     test_rows = ExamplesToRecordBatchDecoder().DecodeBatch(serialized)
     train, validation, test = (input_data.read(splits[name]) for name in SPLITS)
@@ -73,7 +79,7 @@ def evaluate(
     user_ids, item_ids = map(_names, (known.user_id, known.item_id))
     users, items = known.user_id.indices.to_numpy(), known.item_id.indices.to_numpy()
     of_train, of_test = slice(len(train)), slice(len(train), len(train) + len(test))
-    label = test_rows.column(features.RATING).flatten().to_numpy()
+    label = test_rows.column(label_key).flatten().to_numpy()
     is_relevant = label >= relevance_threshold
     columns = dict(zip(test_rows.schema.names, test_rows.columns, strict=True))
     columns[CATALOGUE_SIZE] = _as_lists(np.full(len(label), len(item_ids)))
@@ -82,7 +88,6 @@ def evaluate(
         columns[column] = _as_lists(deciles(train_counts).astype(bytes))
     for name, path in ((CANDIDATE, candidate), (BASELINE, baseline)):
         served = tf.saved_model.load(path)
-        rating = _ratings(served, serialized)
         rankings = ranking.rank(
             _scorer(served),
             user_ids,
@@ -94,16 +99,17 @@ def evaluate(
             k=k,
             seed=_NEGATIVES_SEED,
         )
-        for output, values in (
-            (RATING, _as_lists(rating)),
-            (DECILE, _as_lists(deciles(rating))),
-            (RANK, _as_lists(rankings.rank)),
-            (SAMPLED_RANK, _as_lists(rankings.sampled_rank)),
-            (RECOMMENDED, _on_first_rows(rankings, users[of_test], is_relevant)),
-        ):
+        outputs = {
+            RANK: _as_lists(rankings.rank),
+            SAMPLED_RANK: _as_lists(rankings.sampled_rank),
+            RECOMMENDED: _on_first_rows(rankings, users[of_test], is_relevant),
+        }
+        if RATING in wanted:
+            rating = _ratings(served, serialized, name)
+            outputs |= {RATING: _as_lists(rating), DECILE: _as_lists(deciles(rating))}
+        for output, values in outputs.items():
             columns[prediction_column(name, output)] = values
     rows = pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
-    config = json_format.Parse(eval_config, config_pb2.EvalConfig())
     with pipeline:
         _ = (
             pipeline
@@ -118,8 +124,13 @@ def evaluate(
     return verdict.write(output_path)
 
 
-def _ratings(served: Any, serialized: list[bytes]) -> np.ndarray:
+def _ratings(served: Any, serialized: list[bytes], name: str) -> np.ndarray:
     predict = served.signatures["serving_default"]
+    if "rating" not in predict.structured_outputs:
+        raise UserError(
+            f"the {name} predicts no ratings, so the two models cannot be compared; run once with"
+            " --rebase-baseline to compare with biases and popularity instead"
+        )
     return np.concatenate(
         [
             predict(examples=tf.constant(serialized[i : i + _BATCH]))["rating"].numpy()

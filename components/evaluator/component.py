@@ -52,7 +52,7 @@ def Evaluator(  # noqa: N802 - TFX names a component like a class
       evaluation: TFMA's metrics and validation result, and `verdict.py`'s extract of them.
       blessing: `blessed` is 1 if every gate is passed, else 0.
       eval_config: TFMA's EvalConfig as JSON (see `pipeline/quality_gate.py`).
-      relevance_threshold: smallest rating of a held-out item that is ranked.
+      relevance_threshold: smallest label of a held-out item that is ranked.
       k: length of the lists of recommended items.
       beam_pipeline: given by TFX.
     """

@@ -2,7 +2,8 @@
 
 A row brings its predictions along:
 
-- `rating`, clipped to the scale, and the `decile` of that prediction among all rows, 1 to 10;
+- `rating`, clipped to the scale, and the `decile` of that prediction among all rows, 1 to 10
+  (rows of events have neither, and metrics of ratings are not asked for);
 - `rank` and `sampled_rank` of its item (0 is the top; -1: this row's item is not ranked, because
   its rating is below the relevance threshold; NaN: a score was NaN);
 - on one row of each user that has a ranked one, `recommended`: the user's first K items as

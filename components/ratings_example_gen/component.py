@@ -25,7 +25,7 @@ def RatingsExampleGen(  # noqa: N802 - TFX names a component like a class
     relevance_threshold: Parameter[float],
     fingerprint: Parameter[str],
 ) -> None:
-    """Reads, checks, joins and splits the ratings.
+    """Reads, checks, joins and splits the ratings, or events.
 
     Args:
       examples: one tf.Example a rating, splits `train`, `validation`, `test`; its custom
@@ -33,7 +33,8 @@ def RatingsExampleGen(  # noqa: N802 - TFX names a component like a class
       schema_artifact: the schema that follows from the config.
       data: `config.Data` as JSON, paths absolute.
       split: one of `config.Split` as JSON.
-      relevance_threshold: smallest rating of a held-out item that counts for rankings.
+      relevance_threshold: smallest rating (of events: strength) of a held-out item that counts
+        for rankings.
       fingerprint: of the files' bytes and of our code; a part of the cache key only.
 
     Raises:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tfx_recommender.transform.features import RESERVED, Columns, Feature, Side
+from tfx_recommender.transform.features import RESERVED, STRENGTH, Columns, Feature, Side
 
 
 class _Frozen(BaseModel):
@@ -57,8 +57,16 @@ class TableFile(_Frozen):
                 )
 
 
-class RatingsFiles(TableFile):
-    """The ratings: one row says who rated what, how, and when."""
+def _refuse(value: Any, messages: dict[str, str]) -> Any:
+    """Raises ValueError if a section that is still to be checked names one of these keys."""
+    for key, message in messages.items():
+        if isinstance(value, dict) and key in value:
+            raise ValueError(f"{key}: {message}")
+    return value
+
+
+class _InteractionFiles(TableFile):
+    """Files whose rows say who did something with what, and when."""
 
     paths: Annotated[tuple[str, ...], Field(min_length=1)]
     """One or more files of the same form; relative paths start at the working directory."""
@@ -66,6 +74,11 @@ class RatingsFiles(TableFile):
     """The column of user ids."""
     item: str = "item_id"
     """The column of item ids."""
+
+
+class RatingsFiles(_InteractionFiles):
+    """Explicit feedback, ratings: one row says who rated what, how, and when."""
+
     rating: str = "rating"
     """The column of ratings."""
     timestamp: str | None = None
@@ -73,11 +86,42 @@ class RatingsFiles(TableFile):
     rating_range: tuple[float, float]
     """Smallest and largest rating of the scale."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _check_kind(cls, value: Any) -> Any:
+        return _refuse(value, {"strength": "ratings have none; is this data.events?"})
+
     @model_validator(mode="after")
     def _check_ratings(self) -> RatingsFiles:
         self.require(user=self.user, item=self.item, rating=self.rating, timestamp=self.timestamp)
         if not self.rating_range[0] < self.rating_range[1]:
             raise ValueError("rating_range: the smallest rating must be below the largest")
+        return self
+
+
+class EventFiles(_InteractionFiles):
+    """Implicit feedback, events: one row says who clicked, viewed or bought what, and when.
+
+    All events of a (user, item) pair are one interaction: strengths add up, the first time counts
+    (see `ratings_table.read`).
+    """
+
+    strength: str | None = None
+    """The column of how much each event says, numbers above 0; None: each says 1."""
+    timestamp: str | None = None
+    """The column of times, in whole seconds since 1970; None: there is none."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_kind(cls, value: Any) -> Any:
+        message = "events have no ratings; is this data.ratings?"
+        return _refuse(value, {"rating": message, "rating_range": message})
+
+    @model_validator(mode="after")
+    def _check_events(self) -> EventFiles:
+        self.require(
+            user=self.user, item=self.item, strength=self.strength, timestamp=self.timestamp
+        )
         return self
 
 
@@ -127,25 +171,46 @@ class EntityFile(TableFile):
 
 
 class Data(_Frozen):
-    """Where the data are and what they look like."""
+    """Where the data are and what they look like: either ratings or events."""
 
-    ratings: RatingsFiles
-    """The ratings."""
+    # Neither is written down where it is not, so what explicit data depend on stays as it was.
+    ratings: Annotated[RatingsFiles | None, Field(exclude_if=lambda value: value is None)] = None
+    """Explicit feedback: models learn to predict ratings and to rank."""
+    events: Annotated[EventFiles | None, Field(exclude_if=lambda value: value is None)] = None
+    """Implicit feedback: models learn to rank."""
     users: EntityFile | None = None
     """The users' metadata."""
     items: EntityFile | None = None
     """The items' metadata."""
     rows_in_memory: Annotated[int, Field(ge=1)] = 10_000_000
-    """So many ratings are sorted at a time (some 100 bytes each), whole users; the rest wait on
+    """So many rows are sorted at a time (some 100 bytes each), whole users; the rest wait on
     disk, in TMPDIR. Changes no result."""
 
     @model_validator(mode="after")
     def _check(self) -> Data:
+        if self.ratings is None and self.events is None:
+            raise ValueError("ratings: is missing (of clicks, views or purchases: events)")
+        if self.ratings is not None and self.events is not None:
+            raise ValueError("events: stand beside ratings; a pipeline learns from one of them")
         names = [f.name for f in self.columns().features]
         twice = {name for name in names if names.count(name) > 1}
         if twice:
             raise ValueError(f"features: users and items share {', '.join(sorted(twice))}")
+        if self.events is not None and STRENGTH in names:
+            raise ValueError(f"features: {STRENGTH!r} is taken; rename the column")
         return self
+
+    @property
+    def interactions(self) -> RatingsFiles | EventFiles:
+        """The ratings, or the events."""
+        files = self.ratings or self.events
+        assert files is not None  # as checked
+        return files
+
+    @property
+    def feedback(self) -> Literal["explicit", "implicit"]:
+        """What a row is: a rating, or an event."""
+        return "explicit" if self.events is None else "implicit"
 
     def columns(self) -> Columns:
         """The column contract that follows from the files."""
@@ -159,9 +224,8 @@ class Data(_Frozen):
                 features.append(
                     Feature(name, column.kind, side, column.min, column.max, column.values)
                 )
-        return Columns(
-            *self.ratings.rating_range, self.ratings.timestamp is not None, tuple(features)
-        )
+        low, high = (None, None) if self.ratings is None else self.ratings.rating_range
+        return Columns(low, high, self.interactions.timestamp is not None, tuple(features))
 
 
 class LeaveLastOut(_Frozen):

@@ -10,17 +10,30 @@ import numpy as np
 from tfx_recommender.components.errors import BadDataError
 from tfx_recommender.components.ratings_example_gen import ratings_table, splitting
 from tfx_recommender.components.ratings_example_gen.config import Data, Split
-from tfx_recommender.transform.features import ITEM_ID, RATING, SPLITS, TEST, TRAIN, USER_ID
+from tfx_recommender.transform.features import (
+    ITEM_ID,
+    RATING,
+    SPLITS,
+    STRENGTH,
+    TEST,
+    TRAIN,
+    USER_ID,
+)
 
 _BLOCK_ROWS = 1 << 17
+# What a row is called, and what became of repeated ones.
+_NAMES = {
+    RATING: ("ratings", "repeated_ratings_dropped"),
+    STRENGTH: ("interactions", "repeated_events_added_up"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """All ratings and their splits.
+    """All ratings, or events, and their splits.
 
     Attributes:
-      ratings: the ratings with their metadata.
+      ratings: the rows with their metadata.
       assignment: which rows belong to which split.
     """
 
@@ -36,15 +49,16 @@ class Dataset:
     def counts(self) -> dict[str, int]:
         """How many users, items, ratings, and what was left out or is missing."""
         users, items = self.ratings.users, self.ratings.items
-        kept = int(self.ratings.latest.sum())
+        kept = int(self.ratings.kept.sum())
+        rows, repeated = _NAMES[self.ratings.value]
         return {
             "users": len(users.ids),
             "items": len(items.ids),
-            "ratings": kept,
+            rows: kept,
             **self.assignment.counts(),
             "train_users": self._distinct(USER_ID, len(users.ids)),
             "train_items": self._distinct(ITEM_ID, len(items.ids)),
-            "repeated_ratings_dropped": len(self.ratings) - kept,
+            repeated: len(self.ratings) - kept,
             "users_too_few_to_hold_out": self.assignment.users_too_few,
             "users_without_metadata": users.without_metadata,
             "items_without_metadata": items.without_metadata,
@@ -63,7 +77,8 @@ def read(data: Data, split: Split, relevance_threshold: float) -> Dataset:
     Args:
       data: the files.
       split: the strategy.
-      relevance_threshold: smallest rating of a held-out item that counts for rankings.
+      relevance_threshold: smallest rating (of events: strength) of a held-out item that counts
+        for rankings.
 
     Raises:
       BadDataError: anything in the files is not as the config says, a split is empty, or no
@@ -71,8 +86,8 @@ def read(data: Data, split: Split, relevance_threshold: float) -> Dataset:
     """
     ratings = ratings_table.read(data)
     dataset = Dataset(ratings, splitting.assign(ratings, split))
-    rating = ratings.columns[RATING]
-    if not any((rating[rows] >= relevance_threshold).any() for rows in dataset.rows(TEST)):
+    value = ratings.columns[ratings.value]
+    if not any((value[rows] >= relevance_threshold).any() for rows in dataset.rows(TEST)):
         raise BadDataError(
             "no rating of the test split reaches evaluation.relevance_threshold"
             f" {relevance_threshold:g}; lower it or bring more data"

@@ -10,7 +10,7 @@ from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
 from tfx_recommender.components.ratings_example_gen.dataset import Dataset
 from tfx_recommender.components.ratings_example_gen.ratings_table import Entities
-from tfx_recommender.transform.features import ITEM_ID, RATING, TIMESTAMP, USER_ID
+from tfx_recommender.transform.features import ITEM_ID, TIMESTAMP, USER_ID
 
 
 def write(dataset: Dataset, paths: dict[str, str]) -> None:
@@ -30,9 +30,9 @@ def write(dataset: Dataset, paths: dict[str, str]) -> None:
         with tf.io.TFRecordWriter(path) as writer:
             for rows in dataset.rows(split):
                 columns = {name: pa.array(x[rows]) for name, x in ratings.columns.items()}
-                rating = columns[RATING].dictionary_encode()
+                value = columns[ratings.value].dictionary_encode()
                 parts = [users.take(columns[USER_ID]), items.take(columns[ITEM_ID])]
-                parts.append(_encode({RATING: rating.dictionary}).take(rating.indices))
+                parts.append(_encode({ratings.value: value.dictionary}).take(value.indices))
                 if TIMESTAMP in columns:
                     parts.append(_encode({TIMESTAMP: columns[TIMESTAMP]}))
                 examples = pc.binary_join_element_wise(*parts, b"")

@@ -1,4 +1,4 @@
-"""All ratings as columns on disk: checked, numbered, without repeated pairs; their metadata."""
+"""All ratings, or events, as columns on disk: checked, numbered, one row a pair; their metadata."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ import pyarrow.compute as pc
 
 from tfx_recommender.components.errors import BadDataError
 from tfx_recommender.components.ratings_example_gen import table_file
-from tfx_recommender.components.ratings_example_gen.config import Data, EntityFile
-from tfx_recommender.transform.features import ITEM_ID, RATING, TIMESTAMP, USER_ID
-
-_TYPES = {USER_ID: np.int32, ITEM_ID: np.int32, RATING: np.float32, TIMESTAMP: np.int64}
+from tfx_recommender.components.ratings_example_gen.config import (
+    Data,
+    EntityFile,
+    EventFiles,
+    RatingsFiles,
+)
+from tfx_recommender.transform.features import ITEM_ID, RATING, STRENGTH, TIMESTAMP, USER_ID
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,25 +40,30 @@ class Entities:
 
 @dataclasses.dataclass(frozen=True)
 class Ratings:
-    """The ratings in file order, ready to be split.
+    """The ratings, or events, in file order, ready to be split.
 
     Attributes:
       users: who rated.
       items: what was rated.
       columns: [rows] each: `user_id` and `item_id` (int32, places in `users` and `items`),
-        `rating` (float32) and, if the data have one, `timestamp` (int64).
-      latest: bool [rows]; false where a later row rates the same pair.
+        `rating` or `strength` (float32) and, if the data have one, `timestamp` (int64).
+      kept: bool [rows]; of several rows of a pair, true for the one that counts (see `read`).
       rows_in_memory: how many rows may be sorted at a time.
     """
 
     users: Entities
     items: Entities
     columns: dict[str, np.ndarray]
-    latest: np.ndarray
+    kept: np.ndarray
     rows_in_memory: int
 
     def __len__(self) -> int:
-        return len(self.latest)
+        return len(self.kept)
+
+    @property
+    def value(self) -> str:
+        """The column of what a row says: `rating` or `strength`."""
+        return RATING if RATING in self.columns else STRENGTH
 
     def by_users(self) -> Iterator[np.ndarray]:
         """Row numbers, ascending, of some users at a time: all their rows, so that sorting them
@@ -74,38 +82,44 @@ def read(data: Data) -> Ratings:
     """Reads all files.
 
     Of several ratings of a (user, item) pair the latest counts: by timestamp, where there is
-    one, and by place in the files where times are equal or there are none.
+    one, and by place in the files where times are equal or there are none. Of several events the
+    first one does, with the strengths of all: its time stands still when events are appended, so
+    that what was once learnt from is never held out later (see `splitting`).
 
     Raises:
       BadDataError: any file or row is not as the config says, or there are fewer than two users.
     """
+    files = data.interactions
     user_ids, item_ids = _Numbering(), _Numbering()
-    columns = {name: _Column(kind) for name, kind in _TYPES.items()}
-    if data.ratings.timestamp is None:
-        del columns[TIMESTAMP]
-    for path in data.ratings.paths:
-        for block in table_file.blocks(path, data.ratings):
-            columns[USER_ID].append(user_ids.numbers(block.ids(data.ratings.user)))
-            columns[ITEM_ID].append(item_ids.numbers(block.ids(data.ratings.item)))
-            columns[RATING].append(_checked_ratings(block, data))
-            if data.ratings.timestamp is not None:
-                times = block.numbers(data.ratings.timestamp, pa.int64())
+    columns = {USER_ID: _Column(np.int32), ITEM_ID: _Column(np.int32)}
+    columns[STRENGTH if isinstance(files, EventFiles) else RATING] = _Column(np.float32)
+    if files.timestamp is not None:
+        columns[TIMESTAMP] = _Column(np.int64)
+    for path in files.paths:
+        for block in table_file.blocks(path, files):
+            columns[USER_ID].append(user_ids.numbers(block.ids(files.user)))
+            columns[ITEM_ID].append(item_ids.numbers(block.ids(files.item)))
+            if isinstance(files, EventFiles):
+                columns[STRENGTH].append(_checked_strengths(block, files.strength))
+            else:
+                columns[RATING].append(_checked_ratings(block, files))
+            if files.timestamp is not None:
+                times = block.numbers(files.timestamp, pa.int64())
                 columns[TIMESTAMP].append(times.to_numpy())
     if len(user_ids.ids) < 2:
         raise BadDataError(
-            f"{', '.join(data.ratings.paths)}: fewer than two users; is {data.ratings.user!r}"
-            " the right column?"
+            f"{', '.join(files.paths)}: fewer than two users; is {files.user!r} the right column?"
         )
     arrays = {name: column.array() for name, column in columns.items()}
     ratings = Ratings(
         _entities(user_ids.ids, data.users),
         _entities(item_ids.ids, data.items),
         arrays,
-        np.ones(len(arrays[RATING]), bool),
+        np.ones(len(arrays[USER_ID]), bool),
         data.rows_in_memory,
     )
     for rows in ratings.by_users():
-        ratings.latest[rows] = _latest_of_each_pair(ratings, rows)
+        _make_one_row_of_each_pair(ratings, rows)
     return ratings
 
 
@@ -138,31 +152,52 @@ class _Column:
 
     def array(self) -> np.ndarray:
         self._file.flush()
-        return np.memmap(self._file, self._kind, "r")
+        return np.memmap(self._file, self._kind, "r+")
 
 
-def _checked_ratings(block: table_file.Block, data: Data) -> np.ndarray:
-    name = data.ratings.rating
+def _checked_ratings(block: table_file.Block, files: RatingsFiles) -> np.ndarray:
+    name = files.rating
     rating = block.numbers(name, pa.float32())
-    low, high = data.ratings.rating_range
+    low, high = files.rating_range
     # A NaN is in no range, so "not inside" catches it and "below or above" would not.
     inside = pc.and_(pc.greater_equal(rating, low), pc.less_equal(rating, high))
     block.refuse_where(pc.invert(inside), name, f"is not within rating_range [{low:g}, {high:g}]")
     return rating.to_numpy()
 
 
-def _latest_of_each_pair(ratings: Ratings, rows: np.ndarray) -> np.ndarray:
-    """Which of these rows to keep, bool."""
+def _checked_strengths(block: table_file.Block, name: str | None) -> np.ndarray:
+    if name is None:
+        return np.ones(len(block), np.float32)
+    strength = block.numbers(name, pa.float32())
+    good = pc.and_(pc.greater(strength, 0), pc.is_finite(strength))
+    block.refuse_where(pc.invert(good), name, "is not a finite number above 0")
+    return strength.to_numpy()
+
+
+def _make_one_row_of_each_pair(ratings: Ratings, rows: np.ndarray) -> None:
+    """Settles which of these rows, all of some users, count, and what they say."""
     user, item = (ratings.columns[name][rows] for name in (USER_ID, ITEM_ID))
     pair = user.astype(np.int64) * len(ratings.items.ids) + item
     if TIMESTAMP in ratings.columns:
         order = np.lexsort((ratings.columns[TIMESTAMP][rows], pair))
     else:
         order = np.argsort(pair, kind="stable")
-    pair = pair[order]
-    latest = np.empty(len(rows), bool)
-    latest[order] = np.append(pair[1:] != pair[:-1], True)
-    return latest
+    rows, pair = rows[order], pair[order]
+    changes = pair[1:] != pair[:-1]
+    if ratings.value == RATING:
+        ratings.kept[rows] = np.append(changes, True)
+        return
+    is_first = np.append(True, changes)
+    ratings.kept[rows] = is_first
+    strength = ratings.columns[STRENGTH]
+    with np.errstate(over="ignore"):
+        total = np.add.reduceat(strength[rows], np.flatnonzero(is_first), dtype=np.float64)
+        strength[rows[is_first]] = total
+    if not np.isfinite(strength[rows[is_first]]).all():
+        raise BadDataError(
+            "events: the strengths of one user and item add up to more than a number of 32 bits"
+            " holds; give them in a larger unit"
+        )
 
 
 def _entities(ids: pa.StringArray, file: EntityFile | None) -> Entities:

@@ -6,7 +6,6 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from tfx_recommender.transform.features import (
     ITEM_ID,
-    RATING,
     TIMESTAMP,
     USER_ID,
     Columns,
@@ -17,15 +16,18 @@ from tfx_recommender.transform.features import (
 def schema_of(columns: Columns) -> schema_pb2.Schema:
     """Describes every column: type, presence, range or domain.
 
-    Ids are strings in every row; `rating` a float in its range; numeric features and
-    categories may be missing, but not in every row.
+    Ids are strings in every row; `rating` a float in its range, or `strength` a finite one from
+    0; numeric features and categories may be missing, but not in every row.
     """
     schema = schema_pb2.Schema()
     for name in (USER_ID, ITEM_ID):
         _required(schema, name, schema_pb2.BYTES)
-    rating = _required(schema, RATING, schema_pb2.FLOAT)
-    rating.float_domain.min, rating.float_domain.max = columns.rating_min, columns.rating_max
-    rating.float_domain.disallow_nan = True
+    domain = _required(schema, columns.value, schema_pb2.FLOAT).float_domain
+    domain.disallow_nan = True
+    if columns.rating_range is not None:
+        domain.min, domain.max = columns.rating_range
+    else:
+        domain.min, domain.disallow_inf = 0, True
     if columns.has_timestamp:
         _required(schema, TIMESTAMP, schema_pb2.INT)
     for feature in columns.features:

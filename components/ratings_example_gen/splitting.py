@@ -32,7 +32,7 @@ from tfx_recommender.transform.features import (
     VALIDATION,
 )
 
-# Rows of this place are in no split: a later row rates the same pair.
+# Rows of this place are in no split: another row of the same pair counts.
 NOWHERE = len(SPLITS)
 _TRAIN, _VALIDATION, _TEST = (SPLITS.index(name) for name in (TRAIN, VALIDATION, TEST))
 _BLOCK_ROWS = 1 << 20
@@ -69,7 +69,7 @@ def assign(ratings: Ratings, split: Split) -> Assignment:
     """
     if not isinstance(split, Random) and TIMESTAMP not in ratings.columns:
         raise BadDataError(
-            f"split.strategy {split.strategy} needs times: name data.ratings.timestamp,"
+            f"split.strategy {split.strategy} needs times: name the column of timestamps,"
             " or choose strategy random"
         )
     too_few = 0
@@ -79,12 +79,12 @@ def assign(ratings: Ratings, split: Split) -> Assignment:
         place = _time_cut(ratings, split)
     else:
         place = _random(ratings, split)
-    place[~ratings.latest] = NOWHERE
+    place[~ratings.kept] = NOWHERE
     assignment = Assignment(place, too_few)
     for name, count in assignment.counts().items():
         if count == 0:
             raise BadDataError(
-                f"the {name} split is empty ({ratings.latest.sum()} ratings, split.strategy"
+                f"the {name} split is empty ({ratings.kept.sum()} rows, split.strategy"
                 f" {split.strategy}); bring more data or change the split settings"
             )
     return assignment
@@ -97,7 +97,7 @@ def _leave_last_out(ratings: Ratings, split: LeaveLastOut) -> tuple[np.ndarray, 
     place = np.full(len(ratings), _TRAIN, np.uint8)
     held_out, too_few = split.validation + split.test, 0
     for all_rows in ratings.by_users():
-        rows = all_rows[ratings.latest[all_rows]]
+        rows = all_rows[ratings.kept[all_rows]]
         user, item, time = (ratings.columns[name][rows] for name in (USER_ID, ITEM_ID, TIMESTAMP))
         order = np.lexsort((rank[item], time, user))
         rows, user = rows[order], user[order]

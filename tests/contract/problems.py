@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import keras
@@ -68,6 +69,12 @@ def interactions(count: int = 200) -> Interactions:
     return Interactions(user, item, np.clip(rating, 1, 5).astype(np.float32))
 
 
+def events(rows: Interactions) -> Interactions:
+    """The same pairs as events, which have no ratings but strengths, tenths to tens."""
+    strength = np.random.default_rng(2).lognormal(size=len(rows)).astype(np.float32)
+    return dataclasses.replace(rows, rating=None, strength=strength)
+
+
 def two_tastes() -> Interactions:
     """Even users rate items of the first half, odd ones of the second, seven of ten each."""
     rng, half = np.random.default_rng(0), ITEMS // 2
@@ -82,12 +89,13 @@ def ratings(user_ids: np.ndarray, item_ids: np.ndarray) -> Ratings:
     user_id, item_id = (
         pa.array(ids.tolist(), pa.binary()).dictionary_encode() for ids in (user_ids, item_ids)
     )
-    return Ratings(user_id, item_id, np.zeros(len(user_ids), np.float32))
+    return Ratings(user_id, item_id)
 
 
 def problem(rows: Interactions) -> Problem:
     """These rows to learn from, the first forty of them to stop by."""
-    few = Interactions(rows.user[:40], rows.item[:40], rows.rating[:40])
+    columns = dataclasses.asdict(rows) | {"time": None}
+    few = Interactions(**{name: x if x is None else x[:40] for name, x in columns.items()})
     return Problem(catalogue(), rows, few, history=8, seed=7)
 
 

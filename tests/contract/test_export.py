@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 import tensorflow as tf
 
 from tests.contract import problems
-from tfx_recommender.trainer import baseline, export, run_fn
+from tfx_recommender.trainer import baseline, export, run_fn, warm_start
+from tfx_recommender.trainer.recommender import Recommender
 
 HELD_OUT = (
     np.array([b"u0", b"stranger"], object),
@@ -134,6 +136,33 @@ def test_serving_default_answers_serialized_examples(served: Any) -> None:
     found = ask(served, "serving_default", examples=[example.SerializeToString()])
     scored = ask(served, "score", user_id=["u0"], item_id=["ï0"])
     np.testing.assert_allclose(found["rating"], scored["rating"], rtol=1e-5)
+
+
+def test_a_model_of_events_predicts_preferences_and_no_rating(tmp_path: Path) -> None:
+    rows = problems.events(problems.interactions())
+    known = problems.problem(rows).catalogue
+    _, preference = problems.losses_of("mf", problems.interactions())
+    preference(problems.batch(rows, np.arange(8)))  # makes the weights
+    model = Recommender(None, preference.head)
+    path = str(tmp_path / "model")
+    columns = dataclasses.replace(problems.COLUMNS, rating_min=None, rating_max=None)
+    hidden = problems.ratings(known.users.raw_ids[rows.user], known.items.raw_ids[rows.item])
+    export.export(path, model, known, columns, None, rows, hidden, {})
+    served = tf.saved_model.load(path).signatures, model
+    assert {name: set(said.structured_outputs) for name, said in served[0].items()} == {
+        "serving_default": {"preference"},
+        "score": {"preference"},
+        "preference": {"preference"},
+        "recommend": {"item_id", "score"},
+    }
+    users, items = known.users.raw_ids[:5], known.items.raw_ids[:5]
+    found = ask(served, "score", user_id=users, item_id=items)["preference"]
+    crossed = ask(served, "preference", user_id=users, item_id=items)["preference"]
+    np.testing.assert_allclose(found, np.diag(crossed), rtol=1e-4, atol=1e-5)
+    assert len(set(found)) == 5
+    assert recommend(served, ["u0"], 3)["item_id"].all()
+    weights = preference.head.trainable_variables
+    assert warm_start.Start(path, known).carry_over("preference", weights) == len(weights)
 
 
 def test_the_model_card_stands_beside_the_model(served: Any) -> None:

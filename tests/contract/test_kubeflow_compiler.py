@@ -331,6 +331,33 @@ def test_what_cannot_run_on_a_cluster_is_refused(override: str, message: str) ->
         compiler.compile_pipeline(config.load(str(FOLDER / "config.yaml"), [override]))
 
 
+def test_a_pipeline_of_events_compiles_and_knows_nothing_of_ratings(tmp_path: Path) -> None:
+    values = yaml.safe_load((FOLDER / "config.yaml").read_text())
+    del values["data"]["ratings"], values["evaluation"]["gates"]["rmse"]
+    values["data"]["events"] = {
+        "paths": ["/data/events.csv"],
+        "columns": ["user_id", "item_id", "clicks", "timestamp"],
+        "strength": "clicks",
+        "timestamp": "timestamp",
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
+    compiled = compiler.compile_pipeline(config.load(str(tmp_path / "config.yaml")))
+    assert spec_check.problems(compiled) == []
+    document, _ = yaml.safe_load_all(compiled)
+    assert {p for p in document["root"]["inputDefinitions"]["parameters"] if "_" in p} == {
+        "events_paths", "users_path", "serving_directory", "rebase_baseline",
+        "mf_preference_epochs", "mf_preference_learning_rate",
+        "hybrid_preference_epochs", "hybrid_preference_learning_rate",
+    }  # fmt: skip
+    (_, _, _, contract, *_) = document["deploymentSpec"]["executors"]["exec-RatingsExampleGen"][
+        "container"
+    ]["args"]
+    assert json.loads(contract)["overrides"]["events_paths"] == ["data", "events.paths"]
+    tasks = document["root"]["dag"]["tasks"]
+    assert "rating_min" not in tasks["ServedBaseline"]["inputs"]["parameters"]
+    assert "rmse" not in compiled.lower()
+
+
 def kubernetes(text: str) -> dict[str, Any]:
     _, platform = yaml.safe_load_all(text)
     return platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]

@@ -48,11 +48,11 @@ MIN_COUNT, MAX_SIZE = 8, USERS - 10
 class Life:
     """The folder of one pipeline and a way to run it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **changes: Any) -> None:
         self.folder = folder
         # Some items are too rare for an embedding of their own, and some users too many.
         vocabulary = {"min_count": MIN_COUNT, "max_size": MAX_SIZE, "oov_buckets": 2}
-        self.path = str(write_config(folder, models=MODELS, vocabulary=vocabulary))
+        self.path = str(write_config(folder, vocabulary=vocabulary, **{"models": MODELS} | changes))
         self.serving = config.load(self.path).serving_directory
 
     def run(self, *overrides: str, rebase: bool = False) -> dict[str, Any]:

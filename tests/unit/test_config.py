@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.conftest import EVENTS, write_config
 from tfx_recommender.components.errors import ConfigError
 from tfx_recommender.pipeline import config
 
@@ -67,6 +68,61 @@ def test_a_wrong_setting_is_named_with_its_override(
     assert expected in str(error.value)
     assert "\n" not in str(error.value)
     assert override.partition("=")[0].split(".")[-1] in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("data.events.rating=clicks", "have no ratings; is this data.ratings?"),
+        ("data.events.rating_range=[1, 5]", "have no ratings; is this data.ratings?"),
+        ("data.events.strength=hits", "no column 'hits'"),
+        ("data.events=null", "data.ratings: is missing"),
+        ("data.ratings={paths: [a], columns: [user_id, item_id, rating], rating_range: [1, 5]}",
+         "data.events: stand beside ratings"),
+        ("data.items.features.strength={kind: numeric}", "'strength' is taken"),
+        *(
+            (f"evaluation.gates.{gate}={{max: 1}}", "is about ratings, and data.events have none")
+            for gate in config._OF_RATINGS
+        ),
+        ("evaluation.relevance_threshold=3", "is about ratings, and data.events have none"),
+        ("evaluation.select_by=rmse", "choose hit_rate or ndcg"),
+        ("evaluation.select_by=mae", "choose hit_rate or ndcg"),
+        ("models.mf.rating={}", "is about ratings, and data.events have none"),
+        ("models.mf.rating.factors=4", "is about ratings, and data.events have none"),
+        ("evaluation.gates.hit_rate.min_improvement=0", "would beat itself"),
+        ("data.events.timestamp=null", "needs data.events.timestamp"),
+    ],
+)  # fmt: skip
+def test_with_events_whatever_concerns_ratings_is_refused_by_name(
+    small: Path, override: str, expected: str
+) -> None:
+    path = str(write_config(small, **EVENTS, split={"strategy": "leave_last_out"}))
+    assert config.load(path).models.chosen()["mf"].rating is None
+    overrides = [override]
+    if "strength" in override:
+        overrides.insert(0, "data.items.columns=[item_id, title, genres, strength]")
+    with pytest.raises(ConfigError) as error:
+        config.load(path, overrides)
+    assert expected in str(error.value)
+    assert "\n" not in str(error.value)
+    assert override.partition("=")[0].split(".")[-1] in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("data.ratings.strength=rating", "data.ratings.strength: ratings have none"),
+        ("evaluation.gates={hit_rate: {min: 0.01}}", "evaluation.gates.rmse: is missing"),
+        ("models.mf.rating=null", "models.mf.rating: is null"),
+    ],
+)
+def test_with_ratings_the_rating_head_and_its_gate_are_needed_and_strengths_refused(
+    small: Path, override: str, expected: str
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        config.load(str(small / "config.yaml"), [override])
+    assert expected in str(error.value)
+    assert str(error.value).startswith(f"--set {override}")
 
 
 def test_an_unknown_key_in_the_file_is_named_with_its_line(small: Path) -> None:

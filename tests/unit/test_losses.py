@@ -11,8 +11,10 @@ import tensorflow as tf
 
 from tests.contract import problems
 from tfx_recommender.trainer import factors, hyperparameters, losses, training
+from tfx_recommender.trainer.problem import Interactions
 
 ROWS = problems.interactions()
+EVENTS = problems.events(ROWS)
 ALL = range(problems.ITEMS + 1)  # the unknown item is one of the whole catalogue
 
 
@@ -40,12 +42,21 @@ def rated_by(user: int) -> np.ndarray:
     return ROWS.item[ROWS.user == user]
 
 
+def weight_of(rows: Interactions, user: int, item: int) -> float:
+    """As how many a row counts: of events, its strength in units of the mean one."""
+    if rows.strength is None:
+        return 1.0
+    (own,) = rows.strength[(rows.user == user) & (rows.item == item)]
+    return own / np.mean(rows.strength)
+
+
 def chances(popularity: float) -> np.ndarray:
     weight = np.bincount(ROWS.item, minlength=problems.ITEMS) ** popularity
     return weight / weight.sum()
 
 
 @pytest.mark.parametrize("table", [0, 1 << 20])
+@pytest.mark.parametrize("rows", [ROWS, EVENTS], ids=["ratings", "events"])
 @pytest.mark.parametrize("by_user", [False, True])
 @pytest.mark.parametrize("sampled", [False, True])
 @pytest.mark.parametrize(("kind", "definition"), [("softmax", softmax), ("bpr", bpr)])
@@ -54,6 +65,7 @@ def test_a_rated_item_competes_with_what_its_user_has_not_rated(
     definition: Callable[..., float],
     sampled: bool,
     by_user: bool,
+    rows: Interactions,
     table: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -71,13 +83,18 @@ def test_a_rated_item_competes_with_what_its_user_has_not_rated(
     for user, item in pairs:
         others = np.setdiff1d(ALL[: problems.ITEMS] if sampled else ALL, rated_by(user))
         weight = 1 / (problems.ITEMS * chances(0)[others]) if sampled else np.ones(len(others))
-        expected.append(definition(scores[user, item], scores[user, others], weight))
-    found = float(loss(problems.batch(ROWS, chosen, by_user)))
+        loss_of_row = definition(scores[user, item], scores[user, others], weight)
+        expected.append(weight_of(rows, user, item) * loss_of_row)
+    found = float(loss(problems.batch(rows, chosen, by_user)))
     assert found == pytest.approx(np.mean(expected), rel=1e-4)
 
 
+@pytest.mark.parametrize("rows", [ROWS, EVENTS], ids=["ratings", "events"])
 @pytest.mark.parametrize("by_user", [False, True])
-def test_the_logistic_loss_counts_each_pair_of_a_user_once(by_user: bool) -> None:
+def test_the_logistic_loss_counts_each_pair_of_a_user_once(
+    by_user: bool, rows: Interactions
+) -> None:
+    """Of events, a yes counts as often as its strength says."""
     users, items = tables()
     scores = users[:, :1] + items[:, 0] + users[:, 1:] @ items[:, 1:].T
     head = (factors.Head if by_user else Moving)(users, items)
@@ -86,18 +103,22 @@ def test_the_logistic_loss_counts_each_pair_of_a_user_once(by_user: bool) -> Non
     for user in np.unique(ROWS.user):
         score = scores[user] + np.log(3.0)
         others = np.setdiff1d(ALL, rated_by(user))
-        total += 3.0 * np.sum(np.log1p(np.exp(-score[rated_by(user)])))
+        for item in rated_by(user):
+            total += 3.0 * weight_of(rows, user, item) * np.log1p(np.exp(-score[item]))
         total += np.sum(np.log1p(np.exp(score[others])))
     examples = np.arange(len(np.unique(ROWS.user)) if by_user else len(ROWS))
-    found = float(loss(problems.batch(ROWS, examples, by_user)))
+    found = float(loss(problems.batch(rows, examples, by_user)))
     assert found == pytest.approx(total / len(ROWS), rel=1e-4)
 
 
+@pytest.mark.parametrize("rows", [ROWS, EVENTS], ids=["ratings", "events"])
 @pytest.mark.parametrize("weight", [1.0, 20.0])
-def test_a_logistic_score_is_the_probability_however_positives_weigh(weight: float) -> None:
+def test_a_logistic_score_is_the_probability_however_positives_weigh(
+    weight: float, rows: Interactions
+) -> None:
     """Of a single score for all pairs: the least loss is at the share of pairs that are rated."""
     examples = np.arange(len(np.unique(ROWS.user)))
-    batch = problems.batch(ROWS, examples, by_user=True)
+    batch = problems.batch(rows, examples, by_user=True)
     nothing = [np.zeros((size + 1, 1), np.float32) for size in (problems.USERS, problems.ITEMS)]
     share = len(ROWS) / (len(examples) * len(ALL))
     values = []

@@ -14,6 +14,7 @@ from tensorflow_model_analysis.metrics.metric_types import MetricKey
 from tensorflow_model_analysis.proto import config_pb2
 from tensorflow_model_analysis.utils import config_util
 
+from tests.conftest import EVENTS, write_config
 from tfx_recommender.components.evaluator.predictions import BASELINE, CANDIDATE
 from tfx_recommender.pipeline import config, quality_gate
 
@@ -48,9 +49,14 @@ IMPROVEMENT = {"rmse": -0.5, "hit_rate_at_5": 0.5}
 SliceKey = tuple[tuple[str, str], ...]
 
 
-def failures(folder: Path, metrics: dict[str, float], slice_key: SliceKey = ()) -> list[str]:
+def failures(
+    folder: Path,
+    metrics: dict[str, float],
+    slice_key: SliceKey = (),
+    gates: dict[str, dict[str, float]] = BOUNDS,
+) -> list[str]:
     """What blocks a candidate with these metrics, by name."""
-    overrides = [f"evaluation.gates.{name}={bounds}" for name, bounds in BOUNDS.items()]
+    overrides = [f"evaluation.gates.{name}={bounds}" for name, bounds in gates.items()]
     loaded = config.load(str(folder / "config.yaml"), overrides)
     # What tfma.ExtractEvaluateAndWriteResults does with it first.
     eval_config = config_util.update_eval_config_with_defaults(
@@ -114,6 +120,28 @@ def test_m2_m3_each_gate_blocks_alone(small: Path, metric: str, value: float | N
 def test_m2_m3_the_worst_decile_blocks(small: Path, decile: str, rmse: float) -> None:
     for number in ("1", "10"):
         assert failures(small, GOOD | {"rmse": rmse}, ((decile, number),)) == ["rmse"]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "slice_key", "blocking"),
+    [
+        ({}, (), set()),
+        ({"hit_rate_at_5": 0.19}, (), {"hit_rate_at_5"}),
+        ({"hit_rate_at_5": math.nan}, (), {"hit_rate_at_5"}),
+        ({"hit_rate_at_5": None}, (), {"hit_rate_at_5"}),
+        ({"gini_at_5": 0.91}, (), {"gini_at_5"}),
+        ({"hit_rate_at_5": 0.0}, (("gender", "F"),), set()),
+        ({"hit_rate_at_5": math.nan}, (("gender", "F"),), {"hit_rate_at_5"}),
+    ],
+)
+def test_m2_m3_rankings_of_events_are_gated_alone(
+    small: Path, metrics: dict[str, Any], slice_key: SliceKey, blocking: set[str]
+) -> None:
+    write_config(small, **EVENTS)
+    of_rankings = {name: value for name, value in GOOD.items() if name.endswith("_at_5")}
+    given = {k: v for k, v in (of_rankings | metrics).items() if v is not None}
+    bounds = {name: BOUNDS[name] for name in ("hit_rate", "ndcg", "coverage", "gini")}
+    assert set(failures(small, given, slice_key, bounds)) == blocking
 
 
 def test_the_sampled_protocol_gates_nothing(small: Path) -> None:

@@ -34,7 +34,7 @@ def read_paths(*paths: Path, rows_in_memory: int = 1000, **settings: Any) -> pa.
     }
     data = {"ratings": form | settings, "rows_in_memory": rows_in_memory}
     ratings = ratings_table.read(Data.model_validate(data))
-    return table_of(ratings, ratings.latest)
+    return table_of(ratings, ratings.kept)
 
 
 @pytest.mark.parametrize(
