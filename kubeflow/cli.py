@@ -36,7 +36,7 @@ def _searchable(command: Callable[..., None]) -> Callable[..., None]:
     """Gives a command `search`: None, or what the search for hyperparameters is to try."""
 
     @functools.wraps(command)
-    def call(trials: int | None, space_path: str | None, **own: Any) -> None:
+    def call(*given: Any, trials: int | None, space_path: str | None, **own: Any) -> None:
         if space_path and not trials:
             raise ConfigError("--search-space: give --trials too, to search instead of training")
         search = None
@@ -44,7 +44,7 @@ def _searchable(command: Callable[..., None]) -> Callable[..., None]:
             from tfx_recommender.pipeline import config
 
             search = config.load_search_space(space_path or config.SEARCH_SPACE), trials
-        command(search=search, **own)
+        command(*given, search=search, **own)
 
     for option in (
         click.option(

@@ -29,6 +29,6 @@ rm -rf .venv
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 # The lock is complete and, for older systems, spliced: installed as it stands (--no-deps).
 .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --require-hashes \
-  -r "$lock" -r requirements/dev.txt -r requirements/kserve.txt
+  --compile-bytecode -r "$lock" -r requirements/dev.txt -r requirements/kserve.txt
 .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation -e .
 echo "$wanted $PWD" > "$stamp"

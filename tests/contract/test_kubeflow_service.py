@@ -25,7 +25,7 @@ CONFIG = str(FOLDER / "config.yaml")
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[KfpServer]:
     # Compiling has tests of its own, and takes TFX's import.
     golden = (FOLDER / "pipeline.yaml").read_text(encoding="utf-8")
-    monkeypatch.setattr(compiler, "compile_pipeline", lambda config: golden)
+    monkeypatch.setattr(compiler, "compile_pipeline", lambda config, search: golden)
     with KfpServer() as running:
         yield running
 
