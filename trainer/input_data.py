@@ -1,9 +1,8 @@
-"""Reads the examples that ingestion wrote, once, into columns in memory."""
+"""Reads what ingestion wrote, once, into columns in memory."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +11,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from tfx_recommender.trainer.problem import Catalogue, Entities, EntityShape, Interactions
+from tfx_recommender.transform import column_files
 from tfx_recommender.transform.features import (
     ITEM_ID,
     RATING,
@@ -21,8 +21,6 @@ from tfx_recommender.transform.features import (
     Columns,
     Side,
 )
-
-_BATCH = 1 << 14
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,29 +51,20 @@ def serialized_examples(file_pattern: str) -> tf.data.Dataset:
 
 
 def read(file_pattern: str, columns: Columns | None = None) -> Ratings:
-    """Reads all rows, in file order: ids, and, given the column contract, all else but features."""
-    spec = {name: tf.io.FixedLenFeature([], tf.string) for name in (USER_ID, ITEM_ID)}
+    """All rows of a split: ids, and, given the column contract, all else but features.
+
+    Args:
+      file_pattern: that of its tf.Examples; what is read are the `column_files` beside them.
+      columns: the column contract.
+    """
+    found = column_files.read(file_pattern)
+    wanted = set()
     if columns is not None:
-        spec[columns.value] = tf.io.FixedLenFeature([], tf.float32)
-        if columns.has_timestamp:
-            spec[TIMESTAMP] = tf.io.FixedLenFeature([], tf.int64)
-    batches = serialized_examples(file_pattern).batch(_BATCH)
-    parsed = batches.map(lambda batch: tf.io.parse_example(batch, spec), tf.data.AUTOTUNE)
-    parts: dict[str, list[Any]] = {name: [] for name in spec}
-    for batch in parsed.as_numpy_iterator():
-        for name, values in batch.items():
-            ids = name in (USER_ID, ITEM_ID)
-            parts[name].append(pa.array(values, pa.binary()) if ids else values)
-    user_id, item_id = (
-        pa.chunked_array(parts[name], pa.binary()).dictionary_encode().combine_chunks()
-        for name in (USER_ID, ITEM_ID)
+        wanted = {columns.value} | ({TIMESTAMP} if columns.has_timestamp else set())
+    rest = {name: found[name].to_numpy() for name in wanted}
+    return Ratings(
+        found[USER_ID], found[ITEM_ID], rest.get(RATING), rest.get(TIMESTAMP), rest.get(STRENGTH)
     )
-    rest = {
-        name: np.concatenate([np.zeros(0, spec[name].dtype.as_numpy_dtype), *parts[name]])
-        for name in spec
-        if name not in (USER_ID, ITEM_ID)
-    }
-    return Ratings(user_id, item_id, rest.get(RATING), rest.get(TIMESTAMP), rest.get(STRENGTH))
 
 
 def concatenate(*splits: Ratings) -> Ratings:
@@ -109,7 +98,8 @@ def catalogue_of(
     """
     first_of_user, first_of_item = _first_rows(train.user_id), _first_rows(train.item_id)
     rows = np.union1d(first_of_user, first_of_item)
-    encoded = _encode(_pick(file_pattern, rows, len(train)), transform)
+    first = serialized_examples(column_files.path(file_pattern, "first.tfrecord"))
+    encoded = _encode(tf.constant(list(first.as_numpy_iterator())), transform)
 
     def entities(side: Side, id_name: str, ids: pa.DictionaryArray, first: np.ndarray) -> Entities:
         place = np.searchsorted(rows, first)
@@ -151,17 +141,6 @@ def _first_rows(ids: pa.DictionaryArray) -> np.ndarray:
     """The row where each distinct id appears first: codes are in that order."""
     highest = np.maximum.accumulate(ids.indices.to_numpy())
     return np.flatnonzero(np.diff(highest, prepend=-1))
-
-
-def _pick(file_pattern: str, rows: np.ndarray, count: int) -> tf.Tensor:
-    """The serialized examples at these rows (ascending), of `count`."""
-    wanted = np.zeros(count, bool)
-    wanted[rows] = True
-    dataset = tf.data.Dataset.zip(
-        serialized_examples(file_pattern).batch(_BATCH),
-        tf.data.Dataset.from_tensor_slices(wanted).batch(_BATCH),
-    )
-    return tf.concat(list(dataset.map(tf.boolean_mask)), axis=0)
 
 
 def _encode(examples: tf.Tensor, transform: tft.TFTransformOutput) -> dict[str, np.ndarray]:

@@ -72,7 +72,8 @@ def evaluate(
     config = json_format.Parse(eval_config, config_pb2.EvalConfig())
     label_key = config.model_specs[0].label_key
     wanted = config.model_specs[0].prediction_keys
-    serialized = list(input_data.serialized_examples(splits[TEST]).as_numpy_iterator())
+    batches = input_data.serialized_examples(splits[TEST]).batch(_BATCH).as_numpy_iterator()
+    serialized = [example for batch in batches for example in batch]
     test_rows = ExamplesToRecordBatchDecoder().DecodeBatch(serialized)
     train, validation, test = (input_data.read(splits[name]) for name in SPLITS)
     known = input_data.concatenate(train, test, validation)

@@ -28,8 +28,8 @@ def RatingsExampleGen(  # noqa: N802 - TFX names a component like a class
     """Reads, checks, joins and splits the ratings, or events.
 
     Args:
-      examples: one tf.Example a rating, splits `train`, `validation`, `test`; its custom
-        property `dataset` counts what was read (JSON).
+      examples: one tf.Example a rating, splits `train`, `validation`, `test`, and the same as
+        `column_files`; its custom property `dataset` counts what was read (JSON).
       schema_artifact: the schema that follows from the config.
       data: `config.Data` as JSON, paths absolute.
       split: one of `config.Split` as JSON.
@@ -50,7 +50,6 @@ def RatingsExampleGen(  # noqa: N802 - TFX names a component like a class
     paths = {}
     for name in SPLITS:
         folder = artifact_utils.get_split_uri([examples], name)
-        os.makedirs(folder, exist_ok=True)
         paths[name] = os.path.join(folder, "data_tfrecord-00000-of-00001")
     example_file.write(rows, paths)
     examples.set_string_custom_property(DATASET_PROPERTY, json.dumps(rows.counts()))

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
 from tfx_recommender.components.ratings_example_gen import dataset, example_file
 from tfx_recommender.components.ratings_example_gen.ratings_table import Entities, Ratings
 from tfx_recommender.components.ratings_example_gen.splitting import NOWHERE, Assignment
+from tfx_recommender.transform import column_files
+from tfx_recommender.transform.features import SPLITS, TRAIN
 
 AGES = [30.0, None, 41.0]
 TAGS = [["x", "ü"], [], None, ["y"]]
@@ -30,7 +36,7 @@ def test_each_row_is_one_example_with_its_users_and_items_features(tmp_path: Pat
         Ratings(users, items, columns, np.array([True] * 4 + [False]), 10),
         Assignment(np.array([0, 0, 1, 0, NOWHERE], np.uint8), 0),
     )
-    paths = {name: str(tmp_path / name) for name in ("train", "validation")}
+    paths = {name: str(tmp_path / f"Split-{name}" / "data") for name in ("train", "validation")}
     example_file.write(rows, paths)
     expected = {
         "train": [
@@ -51,6 +57,62 @@ def test_each_row_is_one_example_with_its_users_and_items_features(tmp_path: Pat
         as_plain = [example.SerializeToString() for example in plain]
         assert decoded(records) == decoded(as_plain)
         assert parsed(records) == parsed(as_plain)
+        columns = column_files.read(str(Path(path).parent / "*"))
+        wanted = parsed(records)
+        assert {name: column.to_pylist() for name, column in columns.items()} == {
+            name: wanted[name] for name in ("user_id", "item_id", "rating", "timestamp")
+        }
+    # Every row of train brings somebody or something new.
+    first = tf.data.TFRecordDataset(column_files.path(paths["train"], "first.tfrecord"))
+    train = tf.data.TFRecordDataset(paths["train"])
+    assert list(first.as_numpy_iterator()) == list(train.as_numpy_iterator())
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_columns_say_what_the_examples_say(data: st.DataObject) -> None:
+    count = data.draw(st.integers(0, 40))
+    codes = [
+        np.array(data.draw(st.lists(st.integers(0, 5), min_size=count, max_size=count)), np.int32)
+        for _ in range(2)
+    ]
+    split = data.draw(st.lists(st.integers(0, 2), min_size=count, max_size=count))
+    ids = pa.array(list("abcdef"))
+    columns = {
+        "user_id": codes[0],
+        "item_id": codes[1],
+        "strength": np.arange(count, dtype=np.float32),
+    }
+    rows = dataset.Dataset(
+        Ratings(Entities(ids, {}), Entities(ids, {}), columns, np.ones(count, bool), 10),
+        Assignment(np.array(split, np.uint8), 0),
+    )
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        mock.patch.object(dataset, "_BLOCK_ROWS", data.draw(st.integers(1, 9))),
+    ):
+        paths = {name: f"{folder}/Split-{name}/data" for name in SPLITS}
+        example_file.write(rows, paths)
+        for path in paths.values():
+            records = list(tf.data.TFRecordDataset(path).as_numpy_iterator())
+            examples = [tf.train.Example.FromString(record).features.feature for record in records]
+            found = column_files.read(path)
+            for name in ("user_id", "item_id"):
+                expected = [example[name].bytes_list.value[0] for example in examples]
+                assert found[name].to_pylist() == expected
+                # Each distinct id once, in order of appearance: what `catalogue_of` builds on.
+                assert found[name].dictionary.to_pylist() == list(dict.fromkeys(expected))
+            strengths = [example["strength"].float_list.value[0] for example in examples]
+            assert found["strength"].to_pylist() == strengths
+            if path == paths[TRAIN]:
+                first = tf.data.TFRecordDataset(column_files.path(path, "first.tfrecord"))
+                seen: set[tuple[str, bytes]] = set()
+                expected_first = []
+                for record, example in zip(records, examples, strict=True):
+                    named = {(n, example[n].bytes_list.value[0]) for n in ("user_id", "item_id")}
+                    expected_first += [record] if named - seen else []
+                    seen |= named
+                assert list(first.as_numpy_iterator()) == expected_first
 
 
 def plain_example(row: dict[str, str | int | float | list[str]]) -> tf.train.Example:
