@@ -1,0 +1,90 @@
+"""Work is counted, not timed: seconds depend on the machine, and what is done on the code alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.contract import problems
+from tfx_recommender.components.ratings_example_gen import dataset, example_file, table_file
+from tfx_recommender.components.ratings_example_gen.config import Data, Random
+from tfx_recommender.trainer import hyperparameters, losses, run_fn, training
+from tfx_recommender.transform import column_files
+from tfx_recommender.transform.features import SPLITS, TRAIN
+
+ROWS, USERS, ITEMS = 30_000, 600, 400
+
+
+@pytest.mark.parametrize("epochs", [2, 5])
+def test_a_loss_is_traced_once_for_training_and_once_for_validation(epochs: int) -> None:
+    rows = problems.interactions()
+    to_fit = problems.problem(rows)
+    how = hyperparameters.RankingTraining(epochs=epochs, patience=epochs, batch_size=64)
+    config = hyperparameters.MatrixFactorization(training=how)
+    loss = losses.ranking(run_fn.ARCHITECTURES["mf"].preference_head(config, to_fit, 0), how)
+    with mock.patch.object(loss, "call", wraps=loss.call) as python:
+        assert len(training.fit(loss, to_fit, how, seed=0)) == epochs
+    assert python.call_count == 3  # the first makes the weights
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What ingestion did with some ratings."""
+    folder = tmp_path_factory.mktemp("work")
+    rng = np.random.default_rng(0)
+    pairs = rng.permutation(USERS * ITEMS)[:ROWS]
+    rated = zip(pairs, rng.integers(1, 6, ROWS), strict=True)
+    lines = (f"{p // ITEMS},{p % ITEMS},{r}" for p, r in rated)
+    path = folder / "ratings.csv"
+    path.write_text("\n".join(lines) + "\n")
+    data = Data.model_validate(
+        {
+            "ratings": {
+                "paths": [str(path)],
+                "header": False,
+                "columns": ["user_id", "item_id", "rating"],
+                "rating_range": [1, 5],
+            }
+        }
+    )
+    with mock.patch.object(table_file, "blocks", wraps=table_file.blocks) as blocks:
+        rows = dataset.read(data, Random(strategy="random"), 1.0)
+    files = {name: str(folder / f"Split-{name}" / "data") for name in SPLITS}
+    encode = example_file._encode
+    with mock.patch.object(example_file, "_encode", wraps=encode) as encoded:
+        example_file.write(rows, files)
+    return {
+        "files read": blocks.call_count,
+        "encoded": sum(len(next(iter(call.args[0].values()))) for call in encoded.call_args_list),
+        "files": files,
+    }
+
+
+def test_a_file_is_read_once(written: dict[str, Any]) -> None:
+    assert written["files read"] == 1
+
+
+def test_what_is_encoded_is_users_items_and_distinct_ratings_not_rows(
+    written: dict[str, Any],
+) -> None:
+    assert written["encoded"] == USERS + ITEMS + 5 * len(SPLITS)
+
+
+def test_bytes_written_for_a_row_are_few(written: dict[str, Any]) -> None:
+    files = [Path(path) for path in written["files"].values()]
+    examples = sum(path.stat().st_size for path in files)
+    columns = sum(Path(column_files.split_path(str(path))).stat().st_size for path in files)
+    assert examples / ROWS < 90  # ids, a float and their names
+    assert columns / ROWS < 12.5  # two places and a float of four bytes each
+
+
+def test_our_nodes_parse_an_example_for_each_user_and_item_at_most(
+    written: dict[str, Any],
+) -> None:
+    first = column_files.path(written["files"][TRAIN], "first.tfrecord")
+    assert ITEMS <= len(list(tf.data.TFRecordDataset(first))) <= USERS + ITEMS
