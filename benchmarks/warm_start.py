@@ -1,0 +1,140 @@
+"""How many epochs a warm start saves on MovieLens-100k; prints a table.
+
+    .venv/bin/python -m benchmarks.warm_start
+
+Yesterday's model knows nine tenths of the users and of the items, today's all. Both learn from the
+train rows of the accuracy benchmark's `90-10`, less its validation, and are judged on that. A cold
+start's best validation loss is what the warm one has to reach.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+import keras
+import numpy as np
+import pyarrow as pa
+import tensorflow as tf
+
+from benchmarks.accuracy import ours, protocols
+from tfx_recommender.trainer import (
+    export,
+    factors,
+    hyperparameters,
+    losses,
+    run_fn,
+    training,
+    warm_start,
+)
+from tfx_recommender.trainer.input_data import Ratings
+from tfx_recommender.trainer.problem import Interactions, Problem
+from tfx_recommender.trainer.recommender import Recommender
+from tfx_recommender.transform.features import Columns
+
+# The settings of pipeline/configs/movielens-100k.yaml.
+RANKS: dict[str, Any] = {"l2": 0.01, "training": {"batch_size": 4096, "learning_rate": 0.01}}
+HEADS: list[tuple[str, str, dict[str, Any]]] = [
+    ("mf", "preference", RANKS),
+    ("mlp", "preference", RANKS | {"training": RANKS["training"] | {"negatives": 512}}),
+    (
+        "mlp",
+        "rating",
+        {"l2": 0.02, "dropout": 0.3, "training": {"batch_size": 2048, "learning_rate": 0.005}},
+    ),
+    ("hybrid", "preference", {}),
+]
+SEED = 1
+
+
+@click.command()
+@click.option("--data", default="data/movielens-100k", show_default=True, help="MovieLens-100k.")
+def main(data: str) -> None:
+    """Prints epochs to the cold start's best validation loss, cold and warm."""
+    tf.config.experimental.enable_op_determinism()
+    known = protocols.load(Path(data))
+    (split,) = protocols.splits("90-10", known)
+    inner = protocols.validation(split, known)
+    rng = np.random.default_rng(SEED)
+    old_user, old_item = (
+        np.isin(np.arange(size), rng.permutation(size)[: size * 9 // 10])
+        for size in (protocols.USERS, protocols.ITEMS)
+    )
+
+    def old(rows: np.ndarray) -> np.ndarray:
+        return rows[old_user[known.user[rows]] & old_item[known.item[rows]]]
+
+    click.echo("| model | head | best, cold | epochs | best, warm | epochs to the cold one's |")
+    click.echo("|---|---|---|---|---|---|")
+    for architecture, kind, settings in HEADS:
+        config = getattr(hyperparameters.ARCHITECTURES[architecture], kind)(**settings)
+        before = _problem(known, old(inner.train), old(inner.held_out), config)
+        today = _problem(known, inner.train, inner.held_out, config)
+        head, _ = _fit(architecture, kind, config, before, None)
+        with tempfile.TemporaryDirectory() as folder:
+            path = f"{folder}/model"
+            _export(path, head, kind, before)
+            start = warm_start.Start(path, today.catalogue)
+            _, cold = _fit(architecture, kind, config, today, None)
+            _, warm = _fit(architecture, kind, config, today, start)
+        best = min(cold)
+        reached = [epoch for epoch, loss in enumerate(warm, 1) if loss <= best]
+        click.echo(
+            f"| {architecture} | {kind} | {best:.4f} | {cold.index(best) + 1} | {min(warm):.4f}"
+            f" | {reached[0] if reached else f'not in {len(warm)}'} |"
+        )
+
+
+def _problem(
+    known: protocols.MovieLens, train: np.ndarray, held_out: np.ndarray, config: Any
+) -> Problem:
+    names = ("user", "item", "rating", "time")
+    arrays = {name: getattr(known, name) for name in protocols.MovieLens.__dataclass_fields__}
+    arrays |= {f"train_{name}": getattr(known, name)[train] for name in names}
+    arrays |= {f"held_out_{name}": getattr(known, name)[held_out] for name in names}
+    catalogue = ours.catalogue_of(arrays)
+
+    def interactions(part: str) -> Interactions:
+        user, item = ours.positions(arrays, part, catalogue)
+        return Interactions(user, item, arrays[f"{part}_rating"], arrays[f"{part}_time"])
+
+    length = hyperparameters.history(config)
+    return Problem(catalogue, interactions("train"), interactions("held_out"), length, SEED)
+
+
+def _fit(
+    architecture: str, kind: str, config: Any, problem: Problem, start: warm_start.Start | None
+) -> tuple[losses.Head, list[float]]:
+    """The fitted head, and the validation loss of each epoch."""
+    keras.utils.set_random_seed(SEED)
+    head = getattr(run_fn.ARCHITECTURES[architecture], f"{kind}_head")(config, problem, SEED)
+    loss: losses.Loss = losses.SquaredError(head, problem.rating_mean, problem.rating_scale)
+    if kind == "preference":
+        loss = losses.ranking(head, config.training)
+    begin = None if start is None else lambda variables: start.carry_over(kind, variables)
+    history = training.fit(loss, problem, config.training, SEED, begin)
+    return head, [validation for _, validation in history]
+
+
+def _export(path: str, head: losses.Head, kind: str, problem: Problem) -> None:
+    """A SavedModel of this head, the other one empty."""
+    catalogue = problem.catalogue
+    shapes = catalogue.user_shape, catalogue.item_shape
+    empty = factors.Head(*(np.zeros((shape.ids, 1), np.float32) for shape in shapes))
+    rating, preference = (head, empty) if kind == "rating" else (empty, head)
+    model = Recommender(rating, preference, 3.0, 1.0, ours.RANGE)
+    columns = Columns(*ours.RANGE, has_timestamp=True)
+    ids = (
+        pa.array(side.raw_ids[rows].tolist(), pa.binary()).dictionary_encode()
+        for side, rows in (
+            (catalogue.users, problem.train.user),
+            (catalogue.items, problem.train.item),
+        )
+    )
+    export.export(path, model, catalogue, columns, None, problem.train, Ratings(*ids), {})
+
+
+if __name__ == "__main__":
+    main()
