@@ -216,6 +216,9 @@ class Evaluation(_Frozen):
     relevance_threshold: float | None = None
     """Smallest rating of a held-out item that counts for rankings; null: all count, as events
     always do."""
+    ranked_users: Annotated[int, Field(ge=1)] | None = None
+    """Users whose held-out items are ranked, at most, drawn at random, the same for both models;
+    null: all. Of a sample, gates on HitRate@K and NDCG@K decide by the lower confidence bound."""
     slices: tuple[str, ...] = ()
     """Features by whose values the metrics are broken down; a slice without a number blocks."""
     select_by: Literal["rmse", "mae", "hit_rate", "ndcg"] = "hit_rate"

@@ -25,7 +25,13 @@ from tfx_recommender.pipeline import quality_gate
 from tfx_recommender.pipeline.config import Config, node_id, tuner_id
 from tfx_recommender.pipeline.world import World, push_record
 from tfx_recommender.trainer.search_space import SearchSpace
-from tfx_recommender.transform.features import TEST, TRAIN, VALIDATION
+from tfx_recommender.transform.features import (
+    SPLITS,
+    TEST,
+    TRAIN,
+    TRAIN_ENTITIES,
+    VALIDATION,
+)
 
 BEAM_ARGUMENTS = [
     # In-process and offline: since Beam 2.68 the DirectRunner first tries to download Prism.
@@ -70,7 +76,7 @@ def create_pipeline(
             transform_graph=transform.outputs["transform_graph"],
             schema=schema,
             train_args=trainer_pb2.TrainArgs(splits=[TRAIN]),
-            eval_args=trainer_pb2.EvalArgs(splits=[VALIDATION, TEST]),
+            eval_args=trainer_pb2.EvalArgs(splits=[VALIDATION, TEST, TRAIN_ENTITIES]),
             base_model=baseline.outputs["model"] if config.warm_start else None,
             custom_config=_trainer_config(config, name),
         ).with_id(node_id("Trainer", name))
@@ -81,6 +87,7 @@ def create_pipeline(
             eval_config=quality_gate.eval_config(config),
             relevance_threshold=config.relevance_threshold,
             k=config.evaluation.k,
+            ranked_users=config.evaluation.ranked_users or 0,
         ).with_id(node_id("Evaluator", name))
         nodes += [trainer, evaluator]
         candidates |= {
@@ -130,7 +137,7 @@ def create_tuning(
             transform_graph=transform.outputs["transform_graph"],
             schema=examples.outputs["schema_artifact"],
             train_args=trainer_pb2.TrainArgs(splits=[TRAIN]),
-            eval_args=trainer_pb2.EvalArgs(splits=[VALIDATION]),
+            eval_args=trainer_pb2.EvalArgs(splits=[VALIDATION, TRAIN_ENTITIES]),
             custom_config={
                 "architecture": name,
                 "head": head,
@@ -159,14 +166,17 @@ def _prepare(config: Config, world: World) -> list[Any]:
     )
     rows = examples.outputs["examples"]
     schema = examples.outputs["schema_artifact"]
-    statistics = StatisticsGen(examples=rows, schema=schema)
+    # Of all users and items once: what a rating may be, ingestion has seen to in every row.
+    statistics = StatisticsGen(
+        examples=rows, schema=schema, exclude_splits=[*SPLITS, TRAIN_ENTITIES]
+    )
     anomalies = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schema)
     data_gate = DataGate(anomalies=anomalies.outputs["anomalies"])
     transform = Transform(
         examples=rows,
         schema=schema,
         preprocessing_fn="tfx_recommender.transform.preprocessing.preprocessing_fn",
-        splits_config=transform_pb2.SplitsConfig(analyze=[TRAIN], transform=[]),
+        splits_config=transform_pb2.SplitsConfig(analyze=[TRAIN_ENTITIES], transform=[]),
         materialize=False,
         disable_statistics=True,
         disable_analyzer_cache=True,

@@ -33,6 +33,8 @@ _METRIC_CLASSES = {
     "coverage": "CatalogueCoverage",
     "gini": "RecommendationGini",
 }
+# What decides in place of these where a sample of users is ranked.
+_LOWER_BOUNDS = {"hit_rate": "CatalogueHitRateLowerBound", "ndcg": "CatalogueNDCGLowerBound"}
 _OF_RANKS = ("hit_rate", "ndcg", "sampled_hit_rate", "sampled_ndcg")
 
 
@@ -42,6 +44,8 @@ def eval_config(config: Config) -> str:
     RMSE and HitRate@K have a bound and a least improvement on the baseline each, other metrics
     the bounds that the config gives, on all rows together; RMSE may have a bound in every decile
     too. Improvements are absolute: TFMA's relative ones are NaN against a baseline of 0.
+    Where a sample of users is ranked, the bounds of HitRate@K and NDCG@K, and the former's least
+    improvement, are asked of the lower ends of their confidence intervals.
     In every configured slice RMSE must be a number. The sampled protocol gates nothing.
     Of events there are no metrics of ratings, nor deciles: HitRate@K must be a number in slices.
     """
@@ -60,30 +64,46 @@ def eval_config(config: Config) -> str:
     result.slicing_specs.add()
     for feature in (*config.evaluation.slices, *deciles):
         result.slicing_specs.add(feature_keys=[feature])
-    metrics_spec = result.metrics_specs.add()
-    for metric in config.metrics(*_METRIC_CLASSES):
-        settings: dict[str, str | int] = {"name": config.metric_name(metric)}
-        if metric in _OF_RANKS:
-            settings["k"] = config.evaluation.k
-        added = metrics_spec.metrics.add(
-            class_name=_METRIC_CLASSES[metric],
-            module=_METRICS_MODULE,
-            config=json.dumps(settings),
+    k = config.evaluation.k
+    metrics = result.metrics_specs.add().metrics
+
+    def add(class_name: str, name: str, of_ranks: bool) -> config_pb2.MetricConfig:
+        settings = {"name": name, "k": k} if of_ranks else {"name": name}
+        return metrics.add(
+            class_name=class_name, module=_METRICS_MODULE, config=json.dumps(settings)
         )
-        gate = getattr(config.evaluation.gates, metric, None)
-        if gate is not None:
-            _bound(_on_slices(added), gate)
+
+    for metric in config.metrics(*_METRIC_CLASSES):
+        name = config.metric_name(metric)
+        added = add(_METRIC_CLASSES[metric], name, metric in _OF_RANKS)
         if metric == ("rmse" if has_ratings else "hit_rate"):
             _gate_slices(added, config)
+        gate = getattr(config.evaluation.gates, metric, None)
+        if gate is None:
+            continue
+        if config.evaluation.ranked_users is None or metric not in _LOWER_BOUNDS:
+            _bound(_on_slices(added), gate)
+            continue
+        lower = add(_LOWER_BOUNDS[metric], f"{name}_lower_bound", True)
+        _bound_value(_on_slices(lower), gate)
+        if isinstance(gate, HitRateGate):
+            gain = add("CatalogueHitRateGain", f"{name}_gain_lower_bound", True)
+            _on_slices(gain).value_threshold.lower_bound.value = gate.min_improvement
     return json_format.MessageToJson(result, sort_keys=True)
 
 
-def _bound(threshold: config_pb2.MetricThreshold, gate: RmseGate | HitRateGate | Bounds) -> None:
+def _bound_value(
+    threshold: config_pb2.MetricThreshold, gate: RmseGate | HitRateGate | Bounds
+) -> None:
     least, greatest = getattr(gate, "min", None), getattr(gate, "max", None)
     if least is not None:
         threshold.value_threshold.lower_bound.value = least
     if greatest is not None:
         threshold.value_threshold.upper_bound.value = greatest
+
+
+def _bound(threshold: config_pb2.MetricThreshold, gate: RmseGate | HitRateGate | Bounds) -> None:
+    _bound_value(threshold, gate)
     if isinstance(gate, RmseGate):
         threshold.change_threshold.absolute.value = -gate.min_improvement
         threshold.change_threshold.direction = config_pb2.LOWER_IS_BETTER

@@ -31,7 +31,14 @@ from tfx_recommender.trainer import input_data, warm_start
 from tfx_recommender.trainer.input_data import Ratings
 from tfx_recommender.trainer.problem import Catalogue, Entities, EntityShape, Interactions
 from tfx_recommender.trainer.recommender import Recommender
-from tfx_recommender.transform.features import ITEM_ID, TIMESTAMP, USER_ID, Columns, Side
+from tfx_recommender.transform.features import (
+    ITEM_ID,
+    TIMESTAMP,
+    USER_ID,
+    WEIGHTS,
+    Columns,
+    Side,
+)
 
 MODEL_CARD = os.path.join("assets.extra", "model.json")
 
@@ -189,10 +196,9 @@ class _ServedModel(tf.Module):
 
     def _unused(self, batch: tf.Tensor) -> dict[str, tf.Tensor]:
         """What the transform graph takes and serving does not have; nothing depends on it."""
-        unused = {self.columns.value: tf.zeros([batch, 1])}
-        if self.columns.has_timestamp:
-            unused[TIMESTAMP] = tf.zeros([batch, 1], tf.int64)
-        return unused
+        integers = (*WEIGHTS, TIMESTAMP) if self.columns.has_timestamp else WEIGHTS
+        unused = {name: tf.zeros([batch, 1], tf.int64) for name in integers}
+        return unused | {self.columns.value: tf.zeros([batch, 1])}
 
     def _encoded_side(self, side: Side, id_name: str, encoded: dict[str, Any]) -> dict[str, Any]:
         numeric = [encoded[f.name] for f in self.columns.of(side, "numeric")]

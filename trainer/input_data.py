@@ -79,7 +79,7 @@ def concatenate(*splits: Ratings) -> Ratings:
 
 
 def catalogue_of(
-    file_pattern: str,
+    entity_files: str,
     train: Ratings,
     columns: Columns,
     transform: tft.TFTransformOutput,
@@ -87,19 +87,17 @@ def catalogue_of(
 ) -> Catalogue:
     """Collects the users and items of the train split, in order of first appearance.
 
-    Only the rows where a user or an item appears first go through the transform graph.
-
     Args:
-      file_pattern: the train split.
-      train: what `read` returned for it.
+      entity_files: the pattern of TRAIN_ENTITIES, whose rows go through the transform graph.
+      train: the train split.
       columns: the column contract.
       transform: the transform graph.
       oov_buckets: embeddings that ids out of vocabulary share.
     """
     first_of_user, first_of_item = _first_rows(train.user_id), _first_rows(train.item_id)
     rows = np.union1d(first_of_user, first_of_item)
-    first = serialized_examples(column_files.path(file_pattern, "first.tfrecord"))
-    encoded = _encode(tf.constant(list(first.as_numpy_iterator())), transform)
+    examples = list(serialized_examples(entity_files).as_numpy_iterator())
+    encoded = _encode(tf.constant(examples), transform)
 
     def entities(side: Side, id_name: str, ids: pa.DictionaryArray, first: np.ndarray) -> Entities:
         place = np.searchsorted(rows, first)

@@ -44,15 +44,15 @@ def run_fn(fn_args: Any) -> None:
 
     Args:
       fn_args: TFX's `FnArgs`. `train_files` is one pattern, the train split; `eval_files` are
-        two: validation, and test, of which only the ids are read, to be hidden from
-        recommendations. `custom_config`: `architecture`, `rating` and `preference` (that
+        three: validation; test, of which only the ids are read, to be hidden from
+        recommendations; and train_entities. `custom_config`: `architecture`, `rating` and `preference` (that
         architecture's hyperparameters for either head; of events `rating` is None), `ensemble`
         (how many members), `columns`, `oov_buckets`, `seed` and `card` (see `export`).
     """
     config = fn_args.custom_config
     seed = config["seed"]
     tf.config.experimental.enable_op_determinism()
-    _, test_files = fn_args.eval_files
+    _, test_files, _ = fn_args.eval_files
     given = read(fn_args, config)
     columns, catalogue = given.columns, given.catalogue
     heads = hyperparameters.ARCHITECTURES[config["architecture"]]
@@ -119,17 +119,18 @@ def read(fn_args: Any, config: dict[str, Any]) -> Input:
     """Reads the splits to learn from and to stop by, and the transform graph.
 
     Args:
-      fn_args: TFX's `FnArgs`; the first of `eval_files` is the validation split.
+      fn_args: TFX's `FnArgs`; of `eval_files` the first is the validation split, the last that of
+        entities.
       config: `columns` and `oov_buckets`.
     """
     columns = Columns.from_dict(config["columns"])
     transform = tft.TFTransformOutput(fn_args.transform_graph_path)
-    (train_files,), validation_files = fn_args.train_files, fn_args.eval_files[0]
+    (train_files,), (validation_files, *_, entity_files) = fn_args.train_files, fn_args.eval_files
     train_rows, validation_rows = (
         input_data.read(files, columns) for files in (train_files, validation_files)
     )
     catalogue = input_data.catalogue_of(
-        train_files, train_rows, columns, transform, config["oov_buckets"]
+        entity_files, train_rows, columns, transform, config["oov_buckets"]
     )
     return Input(columns, transform, catalogue, train_rows, validation_rows)
 

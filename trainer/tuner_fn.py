@@ -17,8 +17,8 @@ def tuner_fn(fn_args: Any) -> TunerFnResult:
     """What TFX's Tuner runs.
 
     Args:
-      fn_args: TFX's `FnArgs`; `train_files` and `eval_files` are the train and the validation
-        split. `custom_config`: `architecture`, `head` (`rating` or `preference`), `settings`
+      fn_args: TFX's `FnArgs`; `train_files` is the train split, `eval_files` are the validation
+        split and that of entities. `custom_config`: `architecture`, `head` (`rating` or `preference`), `settings`
         (that head's hyperparameters where nothing is tried), `ranges` (see `search_space`),
         `trials`, `k` (of NDCG@k), `columns`, `oov_buckets` and `seed`.
     """

@@ -4,35 +4,39 @@ Parsing 17 million tf.Examples takes a minute of every node that reads them. In 
 `columns` beside those of the splits lie, as uncompressed Arrow that is mapped into memory:
 
 - `user_id.arrow`, `item_id.arrow`: every id of the data once, as bytes;
-- `Split-<name>.arrow`: of each row the places of its ids, `rating` or `strength`, and `timestamp`;
-
-and `first.tfrecord`: the tf.Examples of the train split in which a user or an item appears first.
+- `Split-<name>.arrow`: of each row the places of its ids, `rating` or `strength`, and `timestamp`.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 
+import numpy as np
 import pyarrow as pa
 
 from tfx_recommender.transform.features import ITEM_ID, USER_ID
 
 
-def path(files: str, name: str) -> str:
-    """Where a file of columns lies; `files`: a split's tf.Examples, one of them or a pattern."""
-    return os.path.join(os.path.dirname(os.path.dirname(files)), "columns", name)
-
-
-def split_path(files: str) -> str:
-    """Where the columns of a split lie; `files`: as above."""
-    return path(files, f"{os.path.basename(os.path.dirname(files))}.arrow")
-
-
 def write_ids(files: str, name: str, ids: pa.Array) -> None:
-    """Writes `user_id` or `item_id`, strings or bytes [N]."""
+    """Writes `user_id` or `item_id`, strings or bytes [N]; `files`: as `read` takes them."""
     batch = pa.record_batch([ids.cast(pa.binary())], [name])
-    with pa.ipc.new_file(path(files, f"{name}.arrow"), batch.schema) as file:
-        file.write(batch)
+    _write(_path(files, f"{name}.arrow"), batch.schema, [batch])
+
+
+def write(
+    files: str, dtypes: Mapping[str, np.dtype], blocks: Iterable[Mapping[str, np.ndarray]]
+) -> None:
+    """Writes the columns of a split.
+
+    Args:
+      files: as `read` takes them.
+      dtypes: every column and its type.
+      blocks: the rows, some at a time; ids as places in what `write_ids` wrote.
+    """
+    schema = pa.schema([(name, pa.from_numpy_dtype(dtype)) for name, dtype in dtypes.items()])
+    batches = (pa.record_batch([pa.array(x) for x in b.values()], schema=schema) for b in blocks)
+    _write(split_path(files), schema, batches)
 
 
 def read(files: str) -> dict[str, pa.Array]:
@@ -50,9 +54,25 @@ def read(files: str) -> dict[str, pa.Array]:
     columns = {name: table[name].combine_chunks() for name in table.column_names}
     for name in (USER_ID, ITEM_ID):
         places = columns[name].dictionary_encode()
-        ids = _read(path(files, f"{name}.arrow"))[name].combine_chunks().take(places.dictionary)
+        ids = _read(_path(files, f"{name}.arrow"))[name].combine_chunks().take(places.dictionary)
         columns[name] = pa.DictionaryArray.from_arrays(places.indices, ids)
     return columns
+
+
+def split_path(files: str) -> str:
+    """Where the columns of a split lie; `files`: its tf.Examples, one file or a pattern."""
+    return _path(files, f"{os.path.basename(os.path.dirname(files))}.arrow")
+
+
+def _path(files: str, name: str) -> str:
+    return os.path.join(os.path.dirname(os.path.dirname(files)), "columns", name)
+
+
+def _write(file: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+    os.makedirs(os.path.dirname(file), exist_ok=True)
+    with pa.ipc.new_file(file, schema) as writer:
+        for batch in batches:
+            writer.write(batch)
 
 
 def _read(file: str) -> pa.Table:

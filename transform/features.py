@@ -18,10 +18,17 @@ TIMESTAMP = "timestamp"
 USER_ACTIVITY_DECILE = "user_activity_decile"
 ITEM_POPULARITY_DECILE = "item_popularity_decile"
 DECILES = (USER_ACTIVITY_DECILE, ITEM_POPULARITY_DECILE)
-RESERVED = (USER_ID, ITEM_ID, RATING, TIMESTAMP, *DECILES)
+# Of entities: the user's and the item's number of rows in the train split, each given once.
+USER_WEIGHT = "user_weight"
+ITEM_WEIGHT = "item_weight"
+WEIGHTS = (USER_WEIGHT, ITEM_WEIGHT)
+RESERVED = (USER_ID, ITEM_ID, RATING, TIMESTAMP, *DECILES, *WEIGHTS)
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SPLITS = (TRAIN, VALIDATION, TEST)
+# Of the train split, and of all splits, the rows in which a user or an item appears for the first
+# time: for whoever needs each user and each item, and not all that was rated.
+TRAIN_ENTITIES, ENTITIES = "train_entities", "entities"
 
 Kind = Literal["numeric", "category", "categories"]
 Side = Literal["user", "item"]

@@ -7,17 +7,27 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from tfx_recommender.transform.features import ITEM_ID, USER_ID, Columns
+from tfx_recommender.transform.features import (
+    ITEM_ID,
+    ITEM_WEIGHT,
+    USER_ID,
+    USER_WEIGHT,
+    Columns,
+)
 
 
 def preprocessing_fn(
     inputs: dict[str, Any], custom_config: dict[str, Any]
 ) -> dict[str, tf.Tensor | tf.SparseTensor]:
-    """Encodes one batch of raw columns; all statistics come from the train split alone.
+    """Encodes one batch of raw columns; all statistics are those of the train split.
+
+    They are gathered from the split TRAIN_ENTITIES, where a user and an item come once, with the number
+    of their rows in the train split: so they are what going through all its rows would give.
 
     Args:
       inputs: raw columns by name: `user_id` and `item_id` string [B, 1], `rating` (of
-        events `strength`) float32 [B, 1], features sparse [B, ?].
+        events `strength`) float32 [B, 1], `user_weight` and `item_weight` int64 [B, 1], features
+        sparse [B, ?].
       custom_config: `columns` (`Columns.to_dict()`) and `vocabulary`: `min_count` (ids seen
         less often are out of vocabulary), `max_size` (None: unbounded), `oov_buckets`.
 
@@ -28,27 +38,60 @@ def preprocessing_fn(
     """
     columns = Columns.from_dict(custom_config["columns"])
     vocabulary = custom_config["vocabulary"]
+    weights = {
+        "user": tf.squeeze(inputs[USER_WEIGHT], 1),
+        "item": tf.squeeze(inputs[ITEM_WEIGHT], 1),
+    }
     outputs: dict[str, tf.Tensor | tf.SparseTensor] = {
         columns.value: tf.squeeze(inputs[columns.value], 1)
     }
-    for name in (USER_ID, ITEM_ID):
-        outputs[name] = tft.compute_and_apply_vocabulary(
-            tf.squeeze(inputs[name], 1),
+    for name, side in ((USER_ID, "user"), (ITEM_ID, "item")):
+        ids = tf.squeeze(inputs[name], 1)
+        found = _vocabulary(
+            ids,
+            weights[side],
+            name,
             frequency_threshold=vocabulary["min_count"],
             top_k=vocabulary["max_size"],
-            num_oov_buckets=vocabulary["oov_buckets"],
-            vocab_filename=name,
         )
+        outputs[name] = tft.apply_vocabulary(ids, found, num_oov_buckets=vocabulary["oov_buckets"])
     for feature in columns.features:
         value = inputs[feature.name]
+        weight = tf.gather(weights[feature.side], value.indices[:, 0])
         if feature.kind == "numeric":
-            # Beam merges partial sums in no fixed order; float32 would keep the difference.
-            z_score = tf.cast(tft.scale_to_z_score(tf.cast(value, tf.float64)), tf.float32)
+            z_score = tf.SparseTensor(
+                value.indices, _z_score(value.values, weight), value.dense_shape
+            )
             outputs[feature.name] = tf.squeeze(
                 tft.sparse_tensor_to_dense_with_shape(z_score, [None, 1], 0.0), 1
             )
         else:
-            outputs[feature.name] = tft.compute_and_apply_vocabulary(
-                value, num_oov_buckets=1, vocab_filename=feature.name
-            )
+            found = _vocabulary(value.values, weight, feature.name)
+            outputs[feature.name] = tft.apply_vocabulary(value, found, num_oov_buckets=1)
     return outputs
+
+
+def _vocabulary(values: tf.Tensor, weight: tf.Tensor, name: str, **limits: int | None) -> Any:
+    """The vocabulary of values, string [V], of which each counts int64 [V] times."""
+    is_given = weight > 0
+    return tft.vocabulary(
+        tf.boolean_mask(values, is_given),
+        weights=tf.cast(tf.boolean_mask(weight, is_given), tf.float32),
+        vocab_filename=name,
+        **limits,
+    )
+
+
+def _z_score(values: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
+    """Values, float32 [V], less their mean, divided by their standard deviation (0 if that is 0).
+
+    In float64: Beam merges partial sums in no fixed order; float32 would keep the difference.
+    """
+    x, times = tf.cast(values, tf.float64), tf.cast(weight, tf.float64)
+    count, total, squares = (tft.sum(times * part) for part in (tf.ones_like(x), x, x * x))
+    mean = tf.math.divide_no_nan(total, count)
+    variance = tf.math.divide_no_nan(squares, count) - mean * mean
+    # Below that it is rounding: all values are the same.
+    is_spread = variance > 1e-12 * mean * mean
+    deviation = tf.sqrt(tf.where(is_spread, variance, 1.0))
+    return tf.cast(tf.where(is_spread, (x - mean) / deviation, 0.0), tf.float32)

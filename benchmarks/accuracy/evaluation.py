@@ -43,9 +43,9 @@ def ranks(scores: np.ndarray, split: Split, data: MovieLens, hidden: np.ndarray)
     held_out = data.user[split.held_out], data.item[split.held_out]
     hidden_user, hidden_item = np.nonzero(hidden)
     return ranking.rank(
-        lambda users, items: scores[np.ix_(users, items)].astype(np.float64),
-        np.arange(USERS),
-        np.arange(ITEMS),
+        lambda users: scores[users].astype(np.float64),
+        USERS,
+        ITEMS,
         held_out=held_out,
         relevant=np.ones(len(split.held_out), bool),
         history=(hidden_user, hidden_item),

@@ -8,6 +8,7 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from google.protobuf import json_format
@@ -22,6 +23,7 @@ from tfx_recommender.components.evaluator.predictions import (
     CANDIDATE,
     CATALOGUE_SIZE,
     DECILE,
+    NOT_SAMPLED,
     RANK,
     RATING,
     RECOMMENDED,
@@ -37,8 +39,9 @@ from tfx_recommender.transform.features import (
 )
 
 _BATCH = 4096
-# Negatives are the same whatever seed a model was trained with: models of several seeds compare.
-_NEGATIVES_SEED = 0
+# Of negatives and of the sample of users: the same whatever seed a model was trained with, so that
+# models of several seeds compare.
+_SEED = 0
 
 
 def evaluate(
@@ -48,6 +51,7 @@ def evaluate(
     eval_config: str,
     relevance_threshold: float,
     k: int,
+    ranked_users: int,
     pipeline: beam.Pipeline,
     output_path: str,
 ) -> bool:
@@ -60,6 +64,7 @@ def evaluate(
       eval_config: TFMA's EvalConfig as JSON.
       relevance_threshold: smallest label of a held-out item that is ranked.
       k: length of the lists of recommended items.
+      ranked_users: users whose items are ranked, at most, drawn at random; 0: all.
       pipeline: the Beam pipeline to run TFMA in.
       output_path: the folder for TFMA's results and the verdict.
 
@@ -82,32 +87,39 @@ def evaluate(
     of_train, of_test = slice(len(train)), slice(len(train), len(train) + len(test))
     label = test_rows.column(label_key).flatten().to_numpy()
     is_relevant = label >= relevance_threshold
-    columns = dict(zip(test_rows.schema.names, test_rows.columns, strict=True))
-    columns[CATALOGUE_SIZE] = _as_lists(np.full(len(label), len(item_ids)))
+    is_ranked = is_relevant & _is_sampled(users[of_test], is_relevant, ranked_users)
+    slices: dict[str, pa.Array] = {}
     for column, codes in ((USER_ACTIVITY_DECILE, users), (ITEM_POPULARITY_DECILE, items)):
         train_counts = np.bincount(codes[of_train], minlength=codes.max() + 1)[codes[of_test]]
-        columns[column] = _as_lists(deciles(train_counts).astype(bytes))
+        slices[column] = _lists(deciles(train_counts).astype(bytes), np.ones(len(label), int))
+    features = {key for spec in config.slicing_specs for key in spec.feature_keys}
+    slices |= {name: test_rows.column(name) for name in features - slices.keys()}
+    groups = _Groups(list(slices.values()))
+    columns = {name: column.take(groups.first) for name, column in slices.items()}
+    columns[label_key] = groups.lists(label)
+    columns[CATALOGUE_SIZE] = _lists(np.full(len(groups), len(item_ids)), np.ones(len(groups), int))
     for name, path in ((CANDIDATE, candidate), (BASELINE, baseline)):
         served = tf.saved_model.load(path)
         rankings = ranking.rank(
-            _scorer(served),
-            user_ids,
-            item_ids,
+            _scorer(served, user_ids, item_ids),
+            len(user_ids),
+            len(item_ids),
             held_out=(users[of_test], items[of_test]),
-            relevant=is_relevant,
+            relevant=is_ranked,
             history=(users[of_train], items[of_train]),
             known=(users, items),
             k=k,
-            seed=_NEGATIVES_SEED,
+            seed=_SEED,
         )
+        rankings.rank[is_relevant & ~is_ranked] = NOT_SAMPLED
         outputs = {
-            RANK: _as_lists(rankings.rank),
-            SAMPLED_RANK: _as_lists(rankings.sampled_rank),
-            RECOMMENDED: _on_first_rows(rankings, users[of_test], is_relevant),
+            RANK: groups.lists(rankings.rank),
+            SAMPLED_RANK: groups.lists(rankings.sampled_rank),
+            RECOMMENDED: groups.recommended(rankings, users[of_test], is_ranked),
         }
         if RATING in wanted:
             rating = _ratings(served, serialized, name)
-            outputs |= {RATING: _as_lists(rating), DECILE: _as_lists(deciles(rating))}
+            outputs |= {RATING: groups.lists(rating), DECILE: groups.lists(deciles(rating))}
         for output, values in outputs.items():
             columns[prediction_column(name, output)] = values
     rows = pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
@@ -140,34 +152,62 @@ def _ratings(served: Any, serialized: list[bytes], name: str) -> np.ndarray:
     )
 
 
-def _scorer(served: Any) -> ranking.Scorer:
+def _scorer(served: Any, user_ids: np.ndarray, item_ids: np.ndarray) -> ranking.Scorer:
     preference = served.signatures["preference"]
+    catalogue = tf.constant(item_ids, tf.string)
 
-    def score(user_ids: np.ndarray, item_ids: np.ndarray) -> np.ndarray:
-        users, items = tf.constant(user_ids, tf.string), tf.constant(item_ids, tf.string)
-        return preference(user_id=users, item_id=items)["preference"].numpy()
+    def score(users: np.ndarray) -> np.ndarray:
+        ids = tf.constant(user_ids[users], tf.string)
+        return preference(user_id=ids, item_id=catalogue)["preference"].numpy()
 
     return score
+
+
+def _is_sampled(users: np.ndarray, is_relevant: np.ndarray, at_most: int) -> np.ndarray:
+    """Which rows are of one of so many users with a relevant one, drawn at random: bool [R]."""
+    found = np.unique(users[is_relevant])
+    if 0 < at_most < len(found):
+        found = np.random.default_rng(_SEED).choice(found, at_most, replace=False)
+    return np.isin(users, found)
 
 
 def _names(ids: pa.DictionaryArray) -> np.ndarray:
     return np.array(ids.dictionary.to_pylist(), object)
 
 
-def _as_lists(values: np.ndarray) -> pa.Array:
-    """One value a row, as TFMA takes it."""
-    return _lists(values, np.ones(len(values), int))
+class _Groups:
+    """Test rows that no slice tells apart, as one wide row: TFMA's time goes by rows.
 
+    Attributes:
+      first: a test row of each group, int [groups].
+    """
 
-def _on_first_rows(
-    rankings: ranking.Rankings, users: np.ndarray, is_relevant: np.ndarray
-) -> pa.Array:
-    """Each user's list on the user's first ranked row; the other rows have none."""
-    ranked = np.flatnonzero(is_relevant)
-    first = ranked[np.unique(users[ranked], return_index=True)[1]]
-    lengths = np.zeros(len(users), int)
-    lengths[first] = rankings.recommended.shape[1]
-    return _lists(rankings.recommended[np.argsort(first)].ravel(), lengths)
+    def __init__(self, slices: list[pa.Array]) -> None:
+        """Groups rows by the values, lists of bytes [R], of the features that slices are made of."""
+        plain = (values.cast(pa.list_(pa.binary())) for values in slices)
+        texts = (pc.fill_null(pc.binary_join(values, b"\0"), b"") for values in plain)
+        codes = np.stack([text.dictionary_encode().indices.to_numpy() for text in texts], axis=1)
+        _, self.first, group = np.unique(codes, axis=0, return_index=True, return_inverse=True)
+        self._group = group.ravel()
+        self._order = np.argsort(self._group, kind="stable")
+        self._sizes = np.bincount(self._group)
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def lists(self, values: np.ndarray) -> pa.Array:
+        """Values of test rows [R] as a list for each group."""
+        return _lists(values[self._order], self._sizes)
+
+    def recommended(
+        self, rankings: ranking.Rankings, users: np.ndarray, is_ranked: np.ndarray
+    ) -> pa.Array:
+        """Each user's list, in the group of the user's first ranked row."""
+        ranked = np.flatnonzero(is_ranked)
+        group = self._group[ranked[np.unique(users[ranked], return_index=True)[1]]]
+        length = rankings.recommended.shape[1]
+        lists = rankings.recommended[np.argsort(group, kind="stable")]
+        return _lists(lists.ravel(), length * np.bincount(group, minlength=len(self)))
 
 
 def _lists(values: np.ndarray, lengths: np.ndarray) -> pa.Array:

@@ -37,6 +37,7 @@ def Evaluator(  # noqa: N802 - TFX names a component like a class
     eval_config: Parameter[str],
     relevance_threshold: Parameter[float],
     k: Parameter[int],
+    ranked_users: Parameter[int],
     beam_pipeline: BeamComponentParameter[Pipeline] = None,
 ) -> None:
     """Scores the test split with both models and lets TFMA compute, slice and judge.
@@ -54,6 +55,7 @@ def Evaluator(  # noqa: N802 - TFX names a component like a class
       eval_config: TFMA's EvalConfig as JSON (see `pipeline/quality_gate.py`).
       relevance_threshold: smallest label of a held-out item that is ranked.
       k: length of the lists of recommended items.
+      ranked_users: users whose items are ranked, at most, drawn at random; 0: all.
       beam_pipeline: given by TFX.
     """
     # Not above: the process that launches nodes declares them only.
@@ -69,6 +71,7 @@ def Evaluator(  # noqa: N802 - TFX names a component like a class
         eval_config,
         relevance_threshold,
         k,
+        ranked_users,
         beam_pipeline,
         evaluation.uri,
     )

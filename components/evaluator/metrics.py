@@ -1,14 +1,17 @@
 """What models are compared on, as TFMA metrics.
 
-A row brings its predictions along:
+A row of TFMA's is many rows of the test split, all that no slice tells apart: TFMA spends as long on
+a row that says much as on one that says little. A row brings along lists: the labels, and of each
+model
 
 - `rating`, clipped to the scale, and the `decile` of that prediction among all rows, 1 to 10
   (rows of events have neither, and metrics of ratings are not asked for);
-- `rank` and `sampled_rank` of its item (0 is the top; -1: this row's item is not ranked, because
-  its rating is below the relevance threshold; NaN: a score was NaN);
-- on one row of each user that has a ranked one, `recommended`: the user's first K items as
-  positions in the catalogue, -1 where no item is left; on the other rows nothing;
-- `catalogue_size`.
+- `rank` and `sampled_rank` of the items (0 is the top; NOT_RANKED: the item does not count, for its
+  rating is below the relevance threshold; NOT_SAMPLED: it does, but not all users are ranked, and
+  this one is not; NaN: a score was NaN);
+- `recommended`: for each user whose first ranked row is among these, the first K items as positions
+  in the catalogue, NO_ITEM where none is left, NO_SCORE for lists made of NaN scores;
+- `catalogue_size`, one number.
 
 Metrics of a kind share their sums over rows, one Beam combiner per model and kind, and derive
 their values from them, as TFMA's own do. A metric is NaN where no row counts; NaN passes no gate.
@@ -32,10 +35,13 @@ from tensorflow_model_analysis import constants, types
 from tensorflow_model_analysis.metrics import metric_types, metric_util
 
 from tfx_recommender.components.evaluator.predictions import (
+    BASELINE,
     CATALOGUE_SIZE,
     DECILE,
     NO_ITEM,
+    NO_SCORE,
     NOT_RANKED,
+    NOT_SAMPLED,
     RANK,
     RATING,
     RECOMMENDED,
@@ -50,9 +56,9 @@ class _RowTerms(metric_types.Preprocessor):
         super().__init__()
         self.model = model
 
-    def predicted(self, extracts: types.Extracts, output: str) -> float:
-        """One of the model's predictions."""
-        return extracts[constants.PREDICTIONS_KEY][self.model][output].item()
+    def predicted(self, extracts: types.Extracts, output: str, model: str = "") -> np.ndarray:
+        """Predictions, of this model if no other is named, [rows]."""
+        return extracts[constants.PREDICTIONS_KEY][model or self.model][output].ravel()
 
 
 class _SumCombineFn(beam.CombineFn):
@@ -93,14 +99,14 @@ class _RatingTerms(_RowTerms):
     """The terms of _RatingSums."""
 
     def process(self, extracts: types.Extracts) -> Iterator[np.ndarray]:
-        rating = self.predicted(extracts, RATING)
-        label = extracts[constants.LABELS_KEY][self.model].item()
+        rating = self.predicted(extracts, RATING).astype(float)
+        label = extracts[constants.LABELS_KEY][self.model].ravel().astype(float)
         error = rating - label
         square = error * error
-        errors = [0.0] * 10
-        errors[int(self.predicted(extracts, DECILE)) - 1] = error
-        moments = (rating, label, rating * rating, rating * label)
-        yield np.array([1.0, error, abs(error), square, square * square, *moments, *errors])
+        terms = [np.ones(len(error)), error, abs(error), square, square * square]
+        terms += [rating, label, rating * rating, rating * label]
+        decile = self.predicted(extracts, DECILE) - 1
+        yield np.append(np.sum(terms, axis=1), np.bincount(decile, error, minlength=10))
 
 
 class _RankSums(NamedTuple):
@@ -113,10 +119,13 @@ class _RankSums(NamedTuple):
     sampled_hit: float
     sampled_gain: float
     squared_sampled_gain: float
+    improvement: float
+    squared_improvement: float
+    unsampled_rows: float
 
 
 class _RankTerms(_RowTerms):
-    """The terms of _RankSums."""
+    """The terms of _RankSums; a row's improvement is its hit less the baseline's."""
 
     def __init__(self, model: str, k: int) -> None:
         super().__init__(model)
@@ -124,36 +133,36 @@ class _RankTerms(_RowTerms):
 
     def process(self, extracts: types.Extracts) -> Iterator[np.ndarray]:
         rank = self.predicted(extracts, RANK)
-        if rank == NOT_RANKED:
-            yield np.zeros(7)
-            return
-        if math.isnan(rank):
-            yield np.full(7, math.nan)
-            return
-        sampled_rank = self.predicted(extracts, SAMPLED_RANK)
-        yield np.array([1.0, *self._hit_and_gain(rank), *self._hit_and_gain(sampled_rank)])
+        # NaN is neither.
+        is_ranked = ~((rank == NOT_RANKED) | (rank == NOT_SAMPLED))
+        hit, gain = self._hit_and_gain(rank[is_ranked])
+        of_sampled = self._hit_and_gain(self.predicted(extracts, SAMPLED_RANK)[is_ranked])
+        baseline = self.predicted(extracts, RANK, BASELINE)[is_ranked]
+        improvement = hit - self._hit_and_gain(baseline)[0]
+        terms = [np.ones(len(hit)), hit, gain, gain * gain, *of_sampled, of_sampled[1] ** 2]
+        terms += [improvement, improvement**2]
+        yield np.append(np.sum(terms, axis=1), np.count_nonzero(rank == NOT_SAMPLED))
 
-    def _hit_and_gain(self, rank: float) -> tuple[float, float, float]:
-        gain = 1.0 / math.log2(rank + 2.0) if rank < self.k else 0.0
-        return float(rank < self.k), gain, gain * gain
+    def _hit_and_gain(self, rank: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        hit = np.where(np.isnan(rank), rank, rank < self.k)
+        return hit, hit / np.log2(rank + 2.0)
 
 
 class _Recommendations(NamedTuple):
-    """How often each item is in a user's list; NO_ITEM stands for lists made of NaN scores."""
+    """How often each item is in a user's list, and NO_SCORE."""
 
     catalogue_size: int
     times: Counter[int]
 
 
 class _RecommendationTerms(_RowTerms):
-    """A row's list and the catalogue's size; nothing of rows that bring no list."""
+    """A row's lists and the catalogue's size; nothing of rows that bring no list."""
 
     def process(self, extracts: types.Extracts) -> Iterator[tuple[list[int], int]]:
-        recommended = extracts[constants.PREDICTIONS_KEY][self.model][RECOMMENDED]
+        recommended = self.predicted(extracts, RECOMMENDED)
         if recommended.size:
-            items = recommended[recommended != NO_ITEM].tolist()
-            is_broken = math.isnan(self.predicted(extracts, RANK))
-            yield [NO_ITEM] if is_broken else items, int(self.predicted(extracts, CATALOGUE_SIZE))
+            (size,) = self.predicted(extracts, CATALOGUE_SIZE)
+            yield recommended[recommended != NO_ITEM].tolist(), int(size)
 
 
 class _RecommendationsCombineFn(beam.CombineFn):
@@ -241,7 +250,7 @@ def _of_recommendations(
 ) -> Callable[..., metric_types.MetricComputations]:
     def of_all(recommendations: _Recommendations) -> tuple[float, ...]:
         size, times = recommendations
-        if not times or NO_ITEM in times:
+        if not times or NO_SCORE in times:
             return (math.nan,)
         return (value(size, np.sort(np.array(list(times.values()), float))),)
 
@@ -254,6 +263,17 @@ def _mean(count: float, total: float, squares: float) -> tuple[float, float]:
         return math.nan, math.nan
     mean = total / count
     return mean, math.sqrt(max(squares / count - mean * mean, 0.0) / count)
+
+
+def _lower_bound(sums: _RankSums, total: float, squares: float) -> tuple[float]:
+    """Lower end of the one-sided 95 % confidence interval of a mean over all rows, given a sample.
+
+    With the correction for finite populations (Cochran 1977, eq. 2.20): where all rows are in the
+    sample, it is their mean.
+    """
+    mean, error = _mean(sums.rows, total, squares)
+    share = sums.unsampled_rows / max(1.0, sums.rows + sums.unsampled_rows)
+    return (mean - 1.645 * error * math.sqrt(share),)
 
 
 def _root(mean: float, error: float) -> tuple[float, float]:
@@ -336,6 +356,39 @@ class CatalogueHitRate(tfma.metrics.Metric):
             _of_ranks(k, lambda s: _mean(s.rows, s.hit, s.hit)),
             name=name,
             k=k,
+        )
+
+
+class CatalogueHitRateLowerBound(tfma.metrics.Metric):
+    """Lower confidence bound of CatalogueHitRate where a sample of users is ranked.
+
+    One-sided, 95 %; rows are taken for independent, which those of one user need not be.
+    """
+
+    def __init__(self, k: int, name: str) -> None:
+        super().__init__(_of_ranks(k, lambda s: _lower_bound(s, s.hit, s.hit)), name=name, k=k)
+
+
+class CatalogueHitRateGain(tfma.metrics.Metric):
+    """Lower confidence bound, likewise, of CatalogueHitRate less the baseline's.
+
+    Of the differences row by row: both models rank the same users.
+    """
+
+    def __init__(self, k: int, name: str) -> None:
+        super().__init__(
+            _of_ranks(k, lambda s: _lower_bound(s, s.improvement, s.squared_improvement)),
+            name=name,
+            k=k,
+        )
+
+
+class CatalogueNDCGLowerBound(tfma.metrics.Metric):
+    """Lower confidence bound of CatalogueNDCG where a sample of users is ranked."""
+
+    def __init__(self, k: int, name: str) -> None:
+        super().__init__(
+            _of_ranks(k, lambda s: _lower_bound(s, s.gain, s.squared_gain)), name=name, k=k
         )
 
 

@@ -12,17 +12,17 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from tfx_recommender.components.evaluator.predictions import NO_ITEM, NOT_RANKED
+from tfx_recommender.components.evaluator.predictions import NO_ITEM, NO_SCORE, NOT_RANKED
 
 NEGATIVES = 99
 """Sampled negatives of each held-out row (He et al. 2017)."""
 
 # Scores held at once: bounds the memory of a block, and of a scorer's hidden layers.
-_PAIRS = 1 << 20
+_PAIRS = 1 << 22
 
-# (user ids [B], item ids [N]) -> preferences [B, N]
-Scorer = Callable[[np.ndarray, np.ndarray], np.ndarray]
-# Users and items of some ratings, positions in the ids given beside them, int [P] each.
+# Users, int [B] -> preferences for each item of the catalogue, [B, N]
+Scorer = Callable[[np.ndarray], np.ndarray]
+# Users and items of some ratings, int [P] each.
 Pairs = tuple[np.ndarray, np.ndarray]
 
 
@@ -36,7 +36,8 @@ class Rankings:
       sampled_rank: float64 [R], likewise, among the row's sampled negatives.
       user: int64 [W], the users with a ranked row, ascending.
       recommended: int64 [W, min(k, N)], each user's first items of those not rated in training,
-        of equal scores the one that comes first in the catalogue; then NO_ITEM.
+        of equal scores the one that comes first in the catalogue; then NO_ITEM. NO_SCORE
+        throughout, where any of the user's scores is NaN.
     """
 
     rank: np.ndarray
@@ -47,8 +48,8 @@ class Rankings:
 
 def rank(
     scorer: Scorer,
-    user_ids: np.ndarray,
-    item_ids: np.ndarray,
+    users: int,
+    items: int,
     held_out: Pairs,
     relevant: np.ndarray,
     history: Pairs,
@@ -59,9 +60,9 @@ def rank(
     """Ranks each relevant held-out row's item for its user.
 
     Args:
-      scorer: preferences of users for items.
-      user_ids: distinct users, bytes [U].
-      item_ids: the catalogue, distinct items, bytes [N].
+      scorer: preferences of users.
+      users: number of users; all are below.
+      items: size of the catalogue; all items are below.
       held_out: the rows [R] to rank.
       relevant: which of them to rank, bool [R].
       history: the training ratings [T].
@@ -69,22 +70,21 @@ def rank(
       k: length of the lists of recommended items.
       seed: of the negatives; the same rows and ratings give the same ones.
     """
-    items = len(item_ids)
     ranks, sampled_ranks = (np.full(len(relevant), float(NOT_RANKED)) for _ in range(2))
-    users = np.unique(held_out[0][relevant])
-    place = np.full(len(user_ids), -1)
-    place[users] = np.arange(len(users))
+    ranked = np.unique(held_out[0][relevant])
+    place = np.full(users, -1)
+    place[ranked] = np.arange(len(ranked))
     rows = np.flatnonzero(relevant)
     rows = rows[np.argsort(place[held_out[0][rows]], kind="stable")]
     row_user, row_item = place[held_out[0][rows]], held_out[1][rows]
     seen, rated = _of_users(place, history, items), _of_users(place, known, items)
-    recommended = np.full((len(users), min(k, items)), NO_ITEM)
+    recommended = np.full((len(ranked), min(k, items)), NO_ITEM)
     generator = np.random.default_rng(seed)
     block = max(1, _PAIRS // items)
-    for start in range(0, len(users), block):
-        stop = min(start + block, len(users))
+    for start in range(0, len(ranked), block):
+        stop = min(start + block, len(ranked))
         # A copy: what the scorer returns may be read-only.
-        scores = np.array(scorer(user_ids[users[start:stop]], item_ids))
+        scores = np.array(scorer(ranked[start:stop]))
         broken = np.isnan(scores).any(axis=1)
         first, last = np.searchsorted(row_user, (start, stop))
         user, item = row_user[first:last] - start, row_item[first:last]
@@ -102,9 +102,9 @@ def rank(
         sampled_ranks[rows[first:last]] = np.where(broken[user], np.nan, sampled)
         scores[np.isnan(scores)] = -np.inf
         best, best_items = tf.math.top_k(scores, recommended.shape[1])
-        is_left = (best > -np.inf) & ~broken[:, None]
-        recommended[start:stop] = np.where(is_left, best_items, NO_ITEM)
-    return Rankings(ranks, sampled_ranks, users, recommended)
+        recommended[start:stop] = np.where(best > -np.inf, best_items, NO_ITEM)
+        recommended[start:stop][broken] = NO_SCORE
+    return Rankings(ranks, sampled_ranks, ranked, recommended)
 
 
 def sample_negatives(

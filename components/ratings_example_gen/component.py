@@ -11,7 +11,7 @@ from tfx.utils import io_utils
 
 from tfx_recommender.components.ratings_example_gen import schema
 from tfx_recommender.components.ratings_example_gen.config import Data, Split
-from tfx_recommender.transform.features import SPLITS
+from tfx_recommender.transform.features import ENTITIES, SPLITS, TRAIN_ENTITIES
 
 DATASET_PROPERTY = "dataset"
 
@@ -29,7 +29,9 @@ def RatingsExampleGen(  # noqa: N802 - TFX names a component like a class
 
     Args:
       examples: one tf.Example a rating, splits `train`, `validation`, `test`, and the same as
-        `column_files`; its custom property `dataset` counts what was read (JSON).
+        `column_files`; splits `train_entities` and `entities`: the rows of train, and of all
+        three, in which a user or an item appears first. Its custom property `dataset` counts what
+        was read (JSON).
       schema_artifact: the schema that follows from the config.
       data: `config.Data` as JSON, paths absolute.
       split: one of `config.Split` as JSON.
@@ -45,10 +47,11 @@ def RatingsExampleGen(  # noqa: N802 - TFX names a component like a class
 
     source = Data.model_validate_json(data)
     rows = dataset.read(source, TypeAdapter(Split).validate_json(split), relevance_threshold)
+    names = [*SPLITS, TRAIN_ENTITIES, ENTITIES]
     examples.set_string_custom_property("payload_format", "FORMAT_TF_EXAMPLE")
-    examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
+    examples.split_names = artifact_utils.encode_split_names(names)
     paths = {}
-    for name in SPLITS:
+    for name in names:
         folder = artifact_utils.get_split_uri([examples], name)
         paths[name] = os.path.join(folder, "data_tfrecord-00000-of-00001")
     example_file.write(rows, paths)

@@ -46,6 +46,11 @@ class Dataset:
         for start in range(0, len(place), _BLOCK_ROWS):
             yield start + np.flatnonzero(place[start : start + _BLOCK_ROWS] == split)
 
+    def blocks(self, name: str) -> Iterator[dict[str, np.ndarray]]:
+        """The columns of one split's rows, some at a time; ids as places in their `Entities`."""
+        for rows in self.rows(name):
+            yield {column: values[rows] for column, values in self.ratings.columns.items()}
+
     def counts(self) -> dict[str, int]:
         """How many users, items, ratings, and what was left out or is missing."""
         users, items = self.ratings.users, self.ratings.items
@@ -66,8 +71,8 @@ class Dataset:
 
     def _distinct(self, column: str, size: int) -> int:
         found = np.zeros(size, bool)
-        for rows in self.rows(TRAIN):
-            found[self.ratings.columns[column][rows]] = True
+        for block in self.blocks(TRAIN):
+            found[block[column]] = True
         return int(found.sum())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -11,71 +12,114 @@ import tensorflow as tf
 from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
 from tfx_recommender.components.ratings_example_gen.dataset import Dataset
-from tfx_recommender.components.ratings_example_gen.ratings_table import Entities
+from tfx_recommender.components.ratings_example_gen.ratings_table import Entities, Ratings
 from tfx_recommender.transform import column_files
-from tfx_recommender.transform.features import ITEM_ID, TIMESTAMP, TRAIN, USER_ID
+from tfx_recommender.transform.features import (
+    ENTITIES,
+    ITEM_ID,
+    ITEM_WEIGHT,
+    SPLITS,
+    TRAIN,
+    TRAIN_ENTITIES,
+    USER_ID,
+    USER_WEIGHT,
+)
+
+# Some rows: columns by name, ids as places in their `Entities`.
+Block = Mapping[str, np.ndarray]
 
 
-def write(dataset: Dataset, paths: dict[str, str]) -> None:
+def write(dataset: Dataset, paths: Mapping[str, str]) -> None:
     """Writes one file a split: plain TFRecords, for compressing costs more than reading back.
+
+    Args:
+      dataset: the rows.
+      paths: split, of entities too -> file, in a folder of its own; beside these come the
+        `column_files` of the splits.
+    """
+    ratings = dataset.ratings
+    encoder = _Encoder(ratings)
+    dtypes = {name: column.dtype for name, column in ratings.columns.items()}
+    for split in SPLITS:
+        column_files.write(paths[split], dtypes, dataset.blocks(split))
+        _write(paths[split], map(encoder.examples, dataset.blocks(split)))
+    column_files.write_ids(paths[TRAIN], USER_ID, ratings.users.ids)
+    column_files.write_ids(paths[TRAIN], ITEM_ID, ratings.items.ids)
+    for name, splits in ((TRAIN_ENTITIES, [TRAIN]), (ENTITIES, SPLITS)):
+        _write(paths[name], map(encoder.examples, _entities(dataset, splits)))
+
+
+def _write(path: str, blocks: Iterable[np.ndarray]) -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with tf.io.TFRecordWriter(path) as writer:
+        for block in blocks:
+            for example in block:
+                writer.write(example)
+
+
+def _entities(dataset: Dataset, splits: Iterable[str]) -> Iterator[Block]:
+    """The rows in which a user or an item appears first, and how often they do in train."""
+    ratings = dataset.ratings
+    sides = [
+        _Appearances(USER_ID, USER_WEIGHT, len(ratings.users.ids)),
+        _Appearances(ITEM_ID, ITEM_WEIGHT, len(ratings.items.ids)),
+    ]
+    for block in dataset.blocks(TRAIN):
+        for side in sides:
+            side.count(block)
+    for split in splits:
+        for block in dataset.blocks(split):
+            firsts = [side.first(block) for side in sides]
+            rows = np.union1d(*firsts)
+            found = {name: column[rows] for name, column in block.items()}
+            for side, first in zip(sides, firsts, strict=True):
+                own = side.weights[found[side.name]]
+                found[side.weight_name] = np.where(np.isin(rows, first), own, 0)
+            yield found
+
+
+class _Appearances:
+    """How often each of `count` users, or items, appears, and where for the first time."""
+
+    def __init__(self, name: str, weight_name: str, count: int) -> None:
+        self.name, self.weight_name = name, weight_name
+        self.weights = np.zeros(count, np.int64)
+        self._seen = np.zeros(count, bool)
+
+    def count(self, block: Block) -> None:
+        """Adds a block's rows to the weights."""
+        self.weights += np.bincount(block[self.name], minlength=len(self.weights))
+
+    def first(self, block: Block) -> np.ndarray:
+        """Those rows of the next block, int [new ones], where one appears first."""
+        distinct, first = np.unique(block[self.name], return_index=True)
+        new = ~self._seen[distinct]
+        self._seen[distinct] = True
+        return first[new]
+
+
+class _Encoder:
+    """Encodes rows as tf.Examples.
 
     Serialized messages one after the other are their union, as Protocol Buffers define
     (Encoding, "Last One Wins"): a rating's example is what its user, its item and its values are
     encoded to. So users and items are encoded once, not at each of their ratings.
-
-    Args:
-      dataset: the rows.
-      paths: split -> file, in a folder of its own; beside these come the `column_files`.
     """
-    ratings = dataset.ratings
-    users, items = _of_entities(USER_ID, ratings.users), _of_entities(ITEM_ID, ratings.items)
-    for path in paths.values():
-        for file in (path, column_files.split_path(path)):
-            os.makedirs(os.path.dirname(file), exist_ok=True)
-    column_files.write_ids(paths[TRAIN], USER_ID, ratings.users.ids)
-    column_files.write_ids(paths[TRAIN], ITEM_ID, ratings.items.ids)
-    schema = pa.schema([(n, pa.from_numpy_dtype(x.dtype)) for n, x in ratings.columns.items()])
-    firsts = [_Firsts(len(side.ids)) for side in (ratings.users, ratings.items)]
-    with tf.io.TFRecordWriter(column_files.path(paths[TRAIN], "first.tfrecord")) as first_writer:
-        for split, path in paths.items():
-            with (
-                tf.io.TFRecordWriter(path) as writer,
-                pa.ipc.new_file(column_files.split_path(path), schema) as column_writer,
-            ):
-                for rows in dataset.rows(split):
-                    block = {name: x[rows] for name, x in ratings.columns.items()}
-                    columns = {name: pa.array(x) for name, x in block.items()}
-                    column_writer.write(pa.record_batch(columns, schema))
-                    value = columns[ratings.value].dictionary_encode()
-                    parts = [users.take(columns[USER_ID]), items.take(columns[ITEM_ID])]
-                    parts.append(_encode({ratings.value: value.dictionary}).take(value.indices))
-                    if TIMESTAMP in columns:
-                        parts.append(_encode({TIMESTAMP: columns[TIMESTAMP]}))
-                    examples = pc.binary_join_element_wise(*parts, b"")
-                    examples = examples.to_numpy(zero_copy_only=False)
-                    for example in examples:
-                        writer.write(example)
-                    if split == TRAIN:
-                        found = (
-                            first.among(block[name])
-                            for first, name in zip(firsts, (USER_ID, ITEM_ID), strict=True)
-                        )
-                        for example in examples[np.union1d(*found)]:
-                            first_writer.write(example)
 
+    def __init__(self, ratings: Ratings) -> None:
+        self._value = ratings.value
+        self._users = _of_entities(USER_ID, ratings.users)
+        self._items = _of_entities(ITEM_ID, ratings.items)
 
-class _Firsts:
-    """Finds where each of `count` users, or items, appears for the first time."""
-
-    def __init__(self, count: int) -> None:
-        self._seen = np.zeros(count, bool)
-
-    def among(self, block: np.ndarray) -> np.ndarray:
-        """Rows of the next block, int [count of new ones]."""
-        distinct, first = np.unique(block, return_index=True)
-        new = ~self._seen[distinct]
-        self._seen[distinct] = True
-        return first[new]
+    def examples(self, block: Block) -> np.ndarray:
+        """Serialized tf.Examples, object [rows]."""
+        columns = {name: pa.array(column) for name, column in block.items()}
+        parts = [self._users.take(columns.pop(USER_ID)), self._items.take(columns.pop(ITEM_ID))]
+        value = columns.pop(self._value).dictionary_encode()
+        parts.append(_encode({self._value: value.dictionary}).take(value.indices))
+        if columns:
+            parts.append(_encode(columns))
+        return pc.binary_join_element_wise(*parts, b"").to_numpy(zero_copy_only=False)
 
 
 def _of_entities(id_name: str, entities: Entities) -> pa.BinaryArray:

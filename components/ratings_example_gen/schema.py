@@ -8,6 +8,7 @@ from tfx_recommender.transform.features import (
     ITEM_ID,
     TIMESTAMP,
     USER_ID,
+    WEIGHTS,
     Columns,
     Feature,
 )
@@ -17,7 +18,8 @@ def schema_of(columns: Columns) -> schema_pb2.Schema:
     """Describes every column: type, presence, range or domain.
 
     Ids are strings in every row; `rating` a float in its range, or `strength` a finite one from
-    0; numeric features and categories may be missing, but not in every row.
+    0; numeric features and categories may be missing, but not in every row. Weights are in the
+    splits of entities alone, which are those that StatisticsGen and Transform read.
     """
     schema = schema_pb2.Schema()
     for name in (USER_ID, ITEM_ID):
@@ -30,6 +32,8 @@ def schema_of(columns: Columns) -> schema_pb2.Schema:
         domain.min, domain.disallow_inf = 0, True
     if columns.has_timestamp:
         _required(schema, TIMESTAMP, schema_pb2.INT)
+    for name in WEIGHTS:
+        _required(schema, name, schema_pb2.INT)
     for feature in columns.features:
         _add_feature(schema, feature)
     return schema

@@ -67,9 +67,9 @@ def test_so_it_does_among_the_negatives_that_the_evaluator_draws(
     )
     popularity = np.bincount(train[1], minlength=protocols.ITEMS).astype(float)
     found = ranking.rank(
-        lambda users, items: np.tile(popularity[items], (len(users), 1)),
-        np.arange(protocols.USERS),
-        np.arange(protocols.ITEMS),
+        lambda users: np.tile(popularity, (len(users), 1)),
+        protocols.USERS,
+        protocols.ITEMS,
         held_out=test,
         relevant=np.ones(len(split.held_out), bool),
         history=train,

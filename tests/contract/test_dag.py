@@ -57,5 +57,5 @@ def test_tuning_learns_from_train_is_judged_on_validation_and_never_sees_test(
         splits = [
             json.loads(node.exec_properties[f"{part}_args"])["splits"] for part in ("train", "eval")
         ]
-        assert splits == [["train"], ["validation"]]
+        assert splits == [["train"], ["validation", "train_entities"]]
     assert edges["TunedConfig"] == {node.id for node in tuners}

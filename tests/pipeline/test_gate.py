@@ -145,6 +145,7 @@ class Gate:
             eval_config=quality_gate.eval_config(judged),
             relevance_threshold=1.0,
             k=judged.evaluation.k,
+            ranked_users=judged.evaluation.ranked_users or 0,
         ).with_id("Evaluator-mf")
         selector = ModelSelector(
             {

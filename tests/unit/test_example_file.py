@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from pathlib import Path
 from unittest import mock
 
@@ -17,7 +18,7 @@ from tfx_recommender.components.ratings_example_gen import dataset, example_file
 from tfx_recommender.components.ratings_example_gen.ratings_table import Entities, Ratings
 from tfx_recommender.components.ratings_example_gen.splitting import NOWHERE, Assignment
 from tfx_recommender.transform import column_files
-from tfx_recommender.transform.features import SPLITS, TRAIN
+from tfx_recommender.transform.features import ENTITIES, SPLITS, TRAIN, TRAIN_ENTITIES
 
 AGES = [30.0, None, 41.0]
 TAGS = [["x", "ü"], [], None, ["y"]]
@@ -36,7 +37,10 @@ def test_each_row_is_one_example_with_its_users_and_items_features(tmp_path: Pat
         Ratings(users, items, columns, np.array([True] * 4 + [False]), 10),
         Assignment(np.array([0, 0, 1, 0, NOWHERE], np.uint8), 0),
     )
-    paths = {name: str(tmp_path / f"Split-{name}" / "data") for name in ("train", "validation")}
+    paths = {
+        name: str(tmp_path / f"Split-{name}" / "data")
+        for name in (*SPLITS, TRAIN_ENTITIES, ENTITIES)
+    }
     example_file.write(rows, paths)
     expected = {
         "train": [
@@ -49,7 +53,8 @@ def test_each_row_is_one_example_with_its_users_and_items_features(tmp_path: Pat
             {"user_id": "c", "item_id": "q", "rating": 4.5, "timestamp": -9, "age": 41},
         ],
     }  # fmt: skip
-    for name, path in paths.items():
+    for name in expected:
+        path = paths[name]
         records = [record.numpy() for record in tf.data.TFRecordDataset(path)]
         plain = [plain_example(row) for row in expected[name]]
         assert [tf.train.Example.FromString(record) for record in records] == plain
@@ -62,10 +67,15 @@ def test_each_row_is_one_example_with_its_users_and_items_features(tmp_path: Pat
         assert {name: column.to_pylist() for name, column in columns.items()} == {
             name: wanted[name] for name in ("user_id", "item_id", "rating", "timestamp")
         }
-    # Every row of train brings somebody or something new.
-    first = tf.data.TFRecordDataset(column_files.path(paths["train"], "first.tfrecord"))
-    train = tf.data.TFRecordDataset(paths["train"])
-    assert list(first.as_numpy_iterator()) == list(train.as_numpy_iterator())
+    # Every row brings somebody or something new.
+    weights = [(2, 1), (1, 1), (0, 1), (0, 0)]
+    entities = [
+        plain_example({**row, "user_weight": user, "item_weight": item})
+        for row, (user, item) in zip(sum(expected.values(), []), weights, strict=True)
+    ]
+    for name, wanted in ((TRAIN_ENTITIES, entities[:3]), (ENTITIES, entities)):
+        found = tf.data.TFRecordDataset(paths[name]).as_numpy_iterator()
+        assert [tf.train.Example.FromString(record) for record in found] == wanted
 
 
 @settings(max_examples=30, deadline=None)
@@ -91,9 +101,13 @@ def test_columns_say_what_the_examples_say(data: st.DataObject) -> None:
         tempfile.TemporaryDirectory() as folder,
         mock.patch.object(dataset, "_BLOCK_ROWS", data.draw(st.integers(1, 9))),
     ):
-        paths = {name: f"{folder}/Split-{name}/data" for name in SPLITS}
+        paths = {
+            name: f"{folder}/Split-{name}/data" for name in (*SPLITS, TRAIN_ENTITIES, ENTITIES)
+        }
         example_file.write(rows, paths)
-        for path in paths.values():
+        seen: set[tuple[str, bytes]] = set()
+        entities = []
+        for path in map(paths.get, SPLITS):
             records = list(tf.data.TFRecordDataset(path).as_numpy_iterator())
             examples = [tf.train.Example.FromString(record).features.feature for record in records]
             found = column_files.read(path)
@@ -104,15 +118,33 @@ def test_columns_say_what_the_examples_say(data: st.DataObject) -> None:
                 assert found[name].dictionary.to_pylist() == list(dict.fromkeys(expected))
             strengths = [example["strength"].float_list.value[0] for example in examples]
             assert found["strength"].to_pylist() == strengths
+            for example in examples:
+                named = {(n, example[n].bytes_list.value[0]) for n in ("user_id", "item_id")}
+                entities += [(example, named - seen)] if named - seen else []
+                seen |= named
             if path == paths[TRAIN]:
-                first = tf.data.TFRecordDataset(column_files.path(path, "first.tfrecord"))
-                seen: set[tuple[str, bytes]] = set()
-                expected_first = []
-                for record, example in zip(records, examples, strict=True):
-                    named = {(n, example[n].bytes_list.value[0]) for n in ("user_id", "item_id")}
-                    expected_first += [record] if named - seen else []
-                    seen |= named
-                assert list(first.as_numpy_iterator()) == expected_first
+                times = Counter(
+                    (n, example[n].bytes_list.value[0])
+                    for n in ("user_id", "item_id")
+                    for example in examples
+                )
+                of_train = len(entities)
+        written = tf.data.TFRecordDataset(paths[ENTITIES]).as_numpy_iterator()
+        for record, (example, new) in zip(written, entities, strict=True):
+            found = tf.train.Example.FromString(record).features.feature
+            for name, weight in (("user_id", "user_weight"), ("item_id", "item_weight")):
+                key = (name, example[name].bytes_list.value[0])
+                expected = times[key] if key in new else 0
+                assert found.pop(weight).int64_list.value == [expected]
+            assert dict(found) == dict(example)
+        first = [
+            [tf.train.Example.FromString(record) for record in dataset.as_numpy_iterator()]
+            for dataset in (
+                tf.data.TFRecordDataset(paths[TRAIN_ENTITIES]),
+                tf.data.TFRecordDataset(paths[ENTITIES]).take(of_train),
+            )
+        ]
+        assert first[0] == first[1]
 
 
 def plain_example(row: dict[str, str | int | float | list[str]]) -> tf.train.Example:
@@ -121,7 +153,7 @@ def plain_example(row: dict[str, str | int | float | list[str]]) -> tf.train.Exa
         example.features.feature[name].SetInParent()  # without a kind: as good as not there
     for name, value in row.items():
         feature = example.features.feature[name]
-        if name == "timestamp":
+        if name in ("timestamp", "user_weight", "item_weight"):
             feature.int64_list.value.append(value)
         elif name in ("age", "rating"):
             feature.float_list.value.append(value)

@@ -15,22 +15,34 @@ from tensorflow_model_analysis.metrics import metric_types
 
 from tfx_recommender.components.evaluator import metrics
 from tfx_recommender.components.evaluator.deciles import deciles
-from tfx_recommender.components.evaluator.predictions import NO_ITEM, NOT_RANKED
+from tfx_recommender.components.evaluator.predictions import (
+    BASELINE,
+    NO_ITEM,
+    NO_SCORE,
+    NOT_RANKED,
+    NOT_SAMPLED,
+)
 from tfx_recommender.pipeline import quality_gate
 
 MODEL = "candidate"
 
 
-def computed(metric: Any, rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Runs a metric's computations as TFMA does, over two accumulators."""
+def computed(metric: Any, rows: list[dict[str, Any]], wide: int = 3) -> dict[str, float]:
+    """Runs a metric's computations as TFMA does, over two accumulators, and some rows as one."""
     computation, derived = metric.computations(model_names=[MODEL])
     combiner, (preprocessor,) = computation.combiner, computation.preprocessors
     accumulators = [combiner.create_accumulator() for _ in range(2)]
-    for number, row in enumerate(rows):
-        predictions = {name: np.array(value) for name, value in row.items() if name != "label"}
+    for number, start in enumerate(range(0, len(rows), wide)):
+        together = {
+            name: np.concatenate([row[name] for row in rows[start : start + wide]])
+            for name in rows[0]
+        }
+        if "catalogue_size" in together:
+            together["catalogue_size"] = together["catalogue_size"][:1]
+        baseline = {"rank": together.get("baseline_rank", together.get("rank"))}
         extracts = {
-            constants.LABELS_KEY: {MODEL: np.array([row["label"]]) if "label" in row else None},
-            constants.PREDICTIONS_KEY: {MODEL: predictions},
+            constants.LABELS_KEY: {MODEL: together.get("label")},
+            constants.PREDICTIONS_KEY: {MODEL: together, BASELINE: baseline},
         }
         for element in preprocessor.process(extracts):
             accumulators[number % 2] = combiner.add_input(accumulators[number % 2], element)
@@ -41,7 +53,7 @@ def computed(metric: Any, rows: list[dict[str, Any]]) -> dict[str, float]:
 def rating_rows(label: list[float], rating: list[float]) -> list[dict[str, Any]]:
     decile = deciles(np.array(rating))
     return [
-        {"label": one, "rating": [other], "decile": [d]}
+        {"label": [one], "rating": [other], "decile": [d]}
         for one, other, d in zip(label, rating, decile, strict=True)
     ]
 
@@ -119,6 +131,28 @@ def test_m6_hit_rate_and_ndcg_equal_their_definitions(ranks: list[int], k: int) 
 
 @settings(max_examples=100, deadline=None)
 @given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=20),
+    st.integers(0, 50),
+)
+def test_lower_bounds_equal_their_definitions(ranks: list[tuple[int, int]], unsampled: int) -> None:
+    """Of a sample of the rows, by the normal approximation; of all rows, the mean itself."""
+    rows = [{"rank": [one], "sampled_rank": [0], "baseline_rank": [other]} for one, other in ranks]
+    absent = {name: [NOT_SAMPLED] for name in ("rank", "sampled_rank", "baseline_rank")}
+    rows += [absent] * unsampled
+    own, baseline = (np.array(column) for column in zip(*ranks, strict=True))
+    hits = (own < 4).astype(float)
+    for metric, values in (
+        (metrics.CatalogueHitRateLowerBound(4, "m"), hits),
+        (metrics.CatalogueHitRateGain(4, "m"), hits - (baseline < 4)),
+        (metrics.CatalogueNDCGLowerBound(4, "m"), hits / np.log2(own + 2)),
+    ):
+        error = values.std() / math.sqrt(len(values))
+        error *= math.sqrt(unsampled / (unsampled + len(values)))
+        assert computed(metric, rows)["m"] == pytest.approx(values.mean() - 1.645 * error, abs=1e-7)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
     st.lists(st.lists(st.integers(0, 7), max_size=4, unique=True), min_size=1, max_size=10),
     st.integers(8, 12),
 )
@@ -128,7 +162,7 @@ def test_coverage_and_gini_equal_their_definitions(lists: list[list[int]], size:
         {"rank": [0.0], "catalogue_size": [size], "recommended": [*items, NO_ITEM][:4]}
         for items in lists
     ]
-    rows.insert(1, {"rank": [0.0], "catalogue_size": [size], "recommended": []})
+    rows.insert(1, {"rank": [0.0], "catalogue_size": [size], "recommended": np.array([], int)})
     found = computed(metrics.CatalogueCoverage("c"), rows)
     found |= computed(metrics.RecommendationGini("g"), rows)
     times = np.bincount([item for items in lists for item in items], minlength=size)
@@ -154,7 +188,7 @@ def test_m3_nan_makes_every_metric_nan_that_it_touches() -> None:
     ratings = rating_rows([1.0, 2.0, 3.0], [1.0, math.nan, 2.0])
     lists = [
         {"rank": [rank], "sampled_rank": [rank], "catalogue_size": [5], "recommended": [item]}
-        for rank, item in ((0.0, 3), (math.nan, NO_ITEM))
+        for rank, item in ((0.0, 3), (math.nan, NO_SCORE))
     ]
     for metric in (
         metrics.RatingRMSE("m"),
@@ -167,6 +201,9 @@ def test_m3_nan_makes_every_metric_nan_that_it_touches() -> None:
     for metric in (
         metrics.CatalogueHitRate(10, "m"),
         metrics.CatalogueNDCG(10, "m"),
+        metrics.CatalogueHitRateLowerBound(10, "m"),
+        metrics.CatalogueHitRateGain(10, "m"),
+        metrics.CatalogueNDCGLowerBound(10, "m"),
         metrics.SampledHitRate(10, "m"),
         metrics.SampledNDCG(10, "m"),
         metrics.CatalogueCoverage("m"),

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfx_recommender.components.evaluator import ranking
-from tfx_recommender.components.evaluator.predictions import NO_ITEM, NOT_RANKED
+from tfx_recommender.components.evaluator.predictions import NO_ITEM, NO_SCORE, NOT_RANKED
 from tfx_recommender.components.evaluator.ranking import NEGATIVES
 
 
@@ -40,10 +40,6 @@ def problems(draw: st.DrawFn) -> Any:
     return scores, seen, validation, held_out, relevant
 
 
-def names(kind: str, numbers: Any) -> np.ndarray:
-    return np.array([f"{kind}{number}".encode() for number in numbers], dtype=object)
-
-
 def columns(pairs: Any) -> tuple[np.ndarray, np.ndarray]:
     pairs = np.array(list(pairs), int).reshape(-1, 2)
     return pairs[:, 0], pairs[:, 1]
@@ -58,14 +54,9 @@ def rank(
     k: int = 3,
     seed: int = 0,
 ) -> ranking.Rankings:
-    def scorer(user_ids: np.ndarray, item_ids: np.ndarray) -> np.ndarray:
-        rows, places = ([int(name[1:]) for name in ids] for ids in (user_ids, item_ids))
-        return scores[np.ix_(rows, places)]
-
     return ranking.rank(
-        scorer,
-        names("u", range(scores.shape[0])),
-        names("i", range(scores.shape[1])),
+        lambda users: scores[users],
+        *scores.shape,
         held_out=columns(held_out),
         relevant=np.array([True] * len(held_out) if relevant is None else relevant),
         history=columns(seen),
@@ -168,10 +159,10 @@ def test_no_relevant_row_ranks_nobody() -> None:
     assert len(found.user) == len(found.recommended) == 0
 
 
-def test_m3_a_nan_score_makes_the_ranks_nan_and_empties_the_list() -> None:
+def test_m3_a_nan_score_makes_the_ranks_nan_and_marks_the_list() -> None:
     scores = np.array([[3.0, np.nan, 1.0], [3.0, 2.0, 1.0]])
     found = rank(scores, [(0, 0), (1, 0)])
     assert np.isnan([found.rank[0], found.sampled_rank[0]]).all()
-    assert found.recommended[0].tolist() == [NO_ITEM] * 3
+    assert found.recommended[0].tolist() == [NO_SCORE] * 3
     assert found.rank[1] == found.sampled_rank[1] == 0
     assert found.recommended[1].tolist() == [0, 1, 2]

@@ -15,7 +15,7 @@ from tfx_recommender.components.ratings_example_gen import dataset, example_file
 from tfx_recommender.components.ratings_example_gen.config import Data, Random
 from tfx_recommender.trainer import hyperparameters, losses, run_fn, training
 from tfx_recommender.transform import column_files
-from tfx_recommender.transform.features import SPLITS, TRAIN
+from tfx_recommender.transform.features import ENTITIES, SPLITS, TRAIN_ENTITIES
 
 ROWS, USERS, ITEMS = 30_000, 600, 400
 
@@ -54,7 +54,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     )
     with mock.patch.object(table_file, "blocks", wraps=table_file.blocks) as blocks:
         rows = dataset.read(data, Random(strategy="random"), 1.0)
-    files = {name: str(folder / f"Split-{name}" / "data") for name in SPLITS}
+    files = {
+        name: str(folder / f"Split-{name}" / "data") for name in (*SPLITS, TRAIN_ENTITIES, ENTITIES)
+    }
     encode = example_file._encode
     with mock.patch.object(example_file, "_encode", wraps=encode) as encoded:
         example_file.write(rows, files)
@@ -72,19 +74,27 @@ def test_a_file_is_read_once(written: dict[str, Any]) -> None:
 def test_what_is_encoded_is_users_items_and_distinct_ratings_not_rows(
     written: dict[str, Any],
 ) -> None:
-    assert written["encoded"] == USERS + ITEMS + 5 * len(SPLITS)
+    # Of entities their ratings, wherever one appears first, and their weights.
+    entities = sum(
+        examples_of(written, name) + 5 * len(SPLITS) for name in (TRAIN_ENTITIES, ENTITIES)
+    )
+    assert written["encoded"] <= USERS + ITEMS + 5 * len(SPLITS) + entities
 
 
 def test_bytes_written_for_a_row_are_few(written: dict[str, Any]) -> None:
-    files = [Path(path) for path in written["files"].values()]
+    files = [Path(written["files"][split]) for split in SPLITS]
     examples = sum(path.stat().st_size for path in files)
     columns = sum(Path(column_files.split_path(str(path))).stat().st_size for path in files)
     assert examples / ROWS < 90  # ids, a float and their names
     assert columns / ROWS < 12.5  # two places and a float of four bytes each
 
 
-def test_our_nodes_parse_an_example_for_each_user_and_item_at_most(
+def test_what_statistics_and_vocabularies_are_made_of_is_a_row_for_each_user_and_item_at_most(
     written: dict[str, Any],
 ) -> None:
-    first = column_files.path(written["files"][TRAIN], "first.tfrecord")
-    assert ITEMS <= len(list(tf.data.TFRecordDataset(first))) <= USERS + ITEMS
+    for name in (TRAIN_ENTITIES, ENTITIES):
+        assert USERS <= examples_of(written, name) <= USERS + ITEMS
+
+
+def examples_of(written: dict[str, Any], name: str) -> int:
+    return len(list(tf.data.TFRecordDataset(written["files"][name])))
