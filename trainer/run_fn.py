@@ -45,9 +45,10 @@ def run_fn(fn_args: Any) -> None:
     Args:
       fn_args: TFX's `FnArgs`. `train_files` is one pattern, the train split; `eval_files` are
         three: validation; test, of which only the ids are read, to be hidden from
-        recommendations; and train_entities. `custom_config`: `architecture`, `rating` and `preference` (that
-        architecture's hyperparameters for either head; of events `rating` is None), `ensemble`
-        (how many members), `columns`, `oov_buckets`, `seed` and `card` (see `export`).
+        recommendations; and train_entities. `custom_config`: `architecture`, `rating` and
+        `preference` (that architecture's hyperparameters for either head; of events `rating` is
+        None), `ensemble` (how many members), `columns`, `oov_buckets`, `seed` and `card` (see
+        `export`).
     """
     config = fn_args.custom_config
     seed = config["seed"]
@@ -119,8 +120,7 @@ def read(fn_args: Any, config: dict[str, Any]) -> Input:
     """Reads the splits to learn from and to stop by, and the transform graph.
 
     Args:
-      fn_args: TFX's `FnArgs`; of `eval_files` the first is the validation split, the last that of
-        entities.
+      fn_args: TFX's `FnArgs`; of `eval_files` the first is validation, the last train_entities.
       config: `columns` and `oov_buckets`.
     """
     columns = Columns.from_dict(config["columns"])

@@ -17,10 +17,10 @@ def tuner_fn(fn_args: Any) -> TunerFnResult:
     """What TFX's Tuner runs.
 
     Args:
-      fn_args: TFX's `FnArgs`; `train_files` is the train split, `eval_files` are the validation
-        split and that of entities. `custom_config`: `architecture`, `head` (`rating` or `preference`), `settings`
-        (that head's hyperparameters where nothing is tried), `ranges` (see `search_space`),
-        `trials`, `k` (of NDCG@k), `columns`, `oov_buckets` and `seed`.
+      fn_args: TFX's `FnArgs`; `train_files` is the train split, `eval_files` are validation and
+        train_entities. `custom_config`: `architecture`, `head` (`rating` or `preference`),
+        `settings` (that head's hyperparameters where nothing is tried), `ranges` (see
+        `search_space`), `trials`, `k` (of NDCG@k), `columns`, `oov_buckets` and `seed`.
     """
     config = fn_args.custom_config
     tf.config.experimental.enable_op_determinism()

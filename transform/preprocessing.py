@@ -21,8 +21,8 @@ def preprocessing_fn(
 ) -> dict[str, tf.Tensor | tf.SparseTensor]:
     """Encodes one batch of raw columns; all statistics are those of the train split.
 
-    They are gathered from the split TRAIN_ENTITIES, where a user and an item come once, with the number
-    of their rows in the train split: so they are what going through all its rows would give.
+    They are gathered from the split TRAIN_ENTITIES, where a user and an item come once, with the
+    number of their rows in the train split: they are what going through all its rows would give.
 
     Args:
       inputs: raw columns by name: `user_id` and `item_id` string [B, 1], `rating` (of

@@ -183,7 +183,7 @@ class _Groups:
     """
 
     def __init__(self, slices: list[pa.Array]) -> None:
-        """Groups rows by the values, lists of bytes [R], of the features that slices are made of."""
+        """Groups rows by the values, lists of bytes [R], of what slices are made of."""
         plain = (values.cast(pa.list_(pa.binary())) for values in slices)
         texts = (pc.fill_null(pc.binary_join(values, b"\0"), b"") for values in plain)
         codes = np.stack([text.dictionary_encode().indices.to_numpy() for text in texts], axis=1)

@@ -1,8 +1,8 @@
 """What models are compared on, as TFMA metrics.
 
-A row of TFMA's is many rows of the test split, all that no slice tells apart: TFMA spends as long on
-a row that says much as on one that says little. A row brings along lists: the labels, and of each
-model
+A row of TFMA's is many rows of the test split, all that no slice tells apart: TFMA spends as long
+on a row that says much as on one that says little. A row brings along lists: the labels, and of
+each model
 
 - `rating`, clipped to the scale, and the `decile` of that prediction among all rows, 1 to 10
   (rows of events have neither, and metrics of ratings are not asked for);

@@ -13,7 +13,7 @@ CATALOGUE_SIZE = "catalogue_size"
 OF_RATINGS = (RATING, DECILE)
 OF_RANKINGS = (RANK, SAMPLED_RANK, RECOMMENDED, CATALOGUE_SIZE)
 
-# In place of a rank: the item does not count for rankings; it does, but its user is not in the sample.
+# In place of a rank: the item does not count for rankings; it does, but its user is not ranked.
 NOT_RANKED, NOT_SAMPLED = -1, -2
 # In place of an item of a list: none is left; the list was made of NaN scores.
 NO_ITEM, NO_SCORE = -1, -2

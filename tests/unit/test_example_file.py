@@ -53,10 +53,10 @@ def test_each_row_is_one_example_with_its_users_and_items_features(tmp_path: Pat
             {"user_id": "c", "item_id": "q", "rating": 4.5, "timestamp": -9, "age": 41},
         ],
     }  # fmt: skip
-    for name in expected:
+    for name, wanted_rows in expected.items():
         path = paths[name]
         records = [record.numpy() for record in tf.data.TFRecordDataset(path)]
-        plain = [plain_example(row) for row in expected[name]]
+        plain = [plain_example(row) for row in wanted_rows]
         assert [tf.train.Example.FromString(record) for record in records] == plain
         # The parsers of TensorFlow and of TFX do not go through Protocol Buffers' own.
         as_plain = [example.SerializeToString() for example in plain]
@@ -71,7 +71,9 @@ def test_each_row_is_one_example_with_its_users_and_items_features(tmp_path: Pat
     weights = [(2, 1), (1, 1), (0, 1), (0, 0)]
     entities = [
         plain_example({**row, "user_weight": user, "item_weight": item})
-        for row, (user, item) in zip(sum(expected.values(), []), weights, strict=True)
+        for row, (user, item) in zip(
+            [*expected["train"], *expected["validation"]], weights, strict=True
+        )
     ]
     for name, wanted in ((TRAIN_ENTITIES, entities[:3]), (ENTITIES, entities)):
         found = tf.data.TFRecordDataset(paths[name]).as_numpy_iterator()
