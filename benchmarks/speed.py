@@ -1,91 +1,111 @@
 """Stock TFX and this pipeline on the same generated ratings, node by node.
 
     python -m benchmarks.speed --rows 10000 --rows 100000 --rows 1000000
-    python -m benchmarks.speed --full
+    python -m benchmarks.speed --shipped 100000 --shipped 1000000 --shipped 17359346
 
-Each side runs in a process of its own, one after the other, by the same launcher. What is
-measured of a node: wall seconds, processor seconds, and the most memory that the process held
-while it ran. Results are added to benchmarks/speed.json (one entry a size; the newest counts),
-from which speed.md and speed.png are written.
+`--rows` compares one architecture of ours with the same in stock TFX. `--shipped` runs ours alone
+as `pipeline/configs/libimseti-like.yaml` says, all architectures. Each run has a process of its
+own, one after the other, and so has each node, on either side: by the same launcher, one node at
+a time, as copies of a process that has imported all executors. What is measured of a node: wall
+and processor seconds of its execution, and the most memory its process held. The imports are the
+start-up. Results are added to benchmarks/speed.json (the newest of each size counts), from which
+speed.md, speed.png and speed-growth.png are written.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime
-import functools
+import dataclasses
 import json
+import multiprocessing
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from tfx_recommender.pipeline import config, synthetic_ratings
+from tfx_recommender.pipeline import config, slim_imports, synthetic_ratings
 
 HERE = Path(__file__).parent
 CONFIG = HERE.parent / "pipeline" / "configs" / "libimseti-like.yaml"
-STOCK, OURS = "stock", "ours"
+STOCK, OURS, SHIPPED = "stock", "ours", "shipped"
 EPOCHS, BATCH_SIZE = 1, 1024
+# What `trainer/stopwatch.py` and `pipeline/node_process.py` tell the log.
+_PART = re.compile(r"tfx-recommender: (.+) in ([\d.]+) s \(([\d.]+) s of processor time\)")
+_NODE = re.compile(r"tfx-recommender: (\S+): [\d.]+ s of processor time")
 
 
-class Meter:
-    """Measures nodes; takes the place of `screen.Progress`."""
+@dataclasses.dataclass
+class Used:
+    """What something took.
+
+    Attributes:
+      wall: seconds.
+      processor: seconds.
+      peak: GiB of memory at most.
+    """
+
+    wall: float
+    processor: float
+    peak: float
+
+
+@contextlib.contextmanager
+def _measured(used: Used) -> Iterator[None]:
+    """Adds what this process takes."""
+    wall, processor = time.monotonic(), time.process_time()
+    yield
+    used.wall += time.monotonic() - wall
+    used.processor += time.process_time() - processor
+    used.peak = max(used.peak, psutil.Process().memory_info().rss / 2**30)
+
+
+def _start_up(executors: str) -> Used:
+    """Starts the process that nodes are copies of, and waits until it has imported."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([executors])
+    answer, sender = context.Pipe(duplex=False)
+    start = time.monotonic()
+    process = context.Process(target=_tell_of_parent, args=(sender,))
+    process.start()
+    processor, memory = answer.recv()
+    wall = time.monotonic() - start
+    process.join()
+    return Used(wall, processor, memory / 2**30)
+
+
+def _tell_of_parent(answer: Connection) -> None:
+    parent = psutil.Process(os.getppid())
+    times = parent.cpu_times()
+    answer.send((times.user + times.system, parent.memory_info().rss))
+
+
+class Memory:
+    """Watches how much this process and those below it hold at once."""
 
     def __init__(self) -> None:
-        self.nodes: dict[str, dict[str, float]] = {}
-        self._process = psutil.Process()
+        self.peak = 0
+        threading.Thread(target=self._watch, daemon=True).start()
 
-    @contextlib.contextmanager
-    def step(self, label: str) -> Iterator[None]:
-        """Measures what happens inside; adds to what was measured under the same name."""
-        name = label.rpartition(" ")[2]
-        print(f"{datetime.datetime.now():%H:%M:%S} {label}", file=sys.stderr, flush=True)
-        peak, done = self._process.memory_info().rss, threading.Event()
-
-        def watch() -> None:
-            nonlocal peak
-            while not done.wait(0.02):
-                peak = max(peak, self._process.memory_info().rss)
-
-        watcher = threading.Thread(target=watch, daemon=True)
-        watcher.start()
-        wall, processor = time.monotonic(), time.process_time()
-        try:
-            yield
-        finally:
-            wall, processor = time.monotonic() - wall, time.process_time() - processor
-            done.set()
-            watcher.join()
-            before = self.nodes.get(name, {"wall": 0.0, "processor": 0.0, "peak": 0.0})
-            self.nodes[name] = {
-                "wall": before["wall"] + wall,
-                "processor": before["processor"] + processor,
-                "peak": max(before["peak"], peak / 2**30),
-            }
-
-    def done(self, label: str, seconds: float, note: str = "") -> None:
-        """Nothing more to do."""
-
-    def watch(
-        self, module: Any, function: str, name: str, of: Callable[[Any], bool] = lambda first: True
-    ) -> None:
-        """Measures calls of a module's function, too: those `of` whose first argument is true."""
-        measured = getattr(module, function)
-
-        @functools.wraps(measured)
-        def call(*args: Any, **kwargs: Any) -> Any:
-            with self.step(name) if of(args[0]) else contextlib.nullcontext():
-                return measured(*args, **kwargs)
-
-        setattr(module, function, call)
+    def _watch(self) -> None:
+        this = psutil.Process()
+        while True:
+            held = 0
+            for process in (this, *this.children(recursive=True)):
+                # Pages that processes share count once, in parts (PSS).
+                with contextlib.suppress(psutil.Error):
+                    held += process.memory_full_info().pss
+            self.peak = max(self.peak, held)
+            time.sleep(1)  # looking stops the process that is looked at
 
 
 def size_of(rows: int) -> synthetic_ratings.Size:
@@ -95,15 +115,17 @@ def size_of(rows: int) -> synthetic_ratings.Size:
     return synthetic_ratings.Size(round(full.users * share), round(full.items * share), rows)
 
 
-def our_config(folder: Path) -> config.Config:
-    """The shipped config for such data, on this folder, with one architecture."""
+def our_config(folder: Path, shipped: bool = False) -> config.Config:
+    """The shipped config for such data, on this folder; unless `shipped`, what stock can do."""
     training = {"epochs": EPOCHS, "batch_size": BATCH_SIZE}
-    settings = {
+    settings: dict[str, Any] = {
         "root": str(folder / "root"),
         "serving_root": str(folder / "serving"),
         "data.ratings.paths": [str(folder / "ratings.dat")],
         "data.users.path": str(folder / "gender.dat"),
         "data.items.path": str(folder / "gender.dat"),
+    }
+    compared = {
         "split": {"strategy": "random", "validation": 0.1, "test": 0.1},
         "vocabulary.min_count": 1,
         "models": {
@@ -113,52 +135,80 @@ def our_config(folder: Path) -> config.Config:
             }
         },
     }
+    settings |= {} if shipped else compared
     overrides = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
     return config.load(str(CONFIG), overrides)
 
 
-def run_ours(folder: Path, meter: Meter) -> None:
+def run_ours(folder: Path, shipped: bool = False) -> dict[str, Any]:
     """The whole pipeline, as `tfx-recommender run` does it."""
-    settings = our_config(folder)
-    with meter.step("start-up"):
-        from tfx_recommender.components.evaluator import ranking
-        from tfx_recommender.pipeline import dag, local_runner, world
-        from tfx_recommender.trainer import losses, training
-
-    # TFX reloads the module of a run_fn, and what is watched there is gone.
-    def ranks(loss: Any) -> bool:
-        return not isinstance(loss, losses.SquaredError)
-
-    meter.watch(training, "fit", "(Trainer-mlp)", ranks)
-    meter.watch(ranking, "ranks", "(Evaluator-mlp)")
-    with meter.step("fingerprint"):
+    memory = Memory() if shipped else None
+    settings = our_config(folder, shipped)
+    launcher, fingerprint = Used(0, 0, 0), Used(0, 0, 0)
+    with _measured(launcher):
+        slim_imports.launch_only()
+        from tfx_recommender.pipeline import dag, local_runner, outcome, world
+    start_up = _start_up("tfx_recommender.pipeline.executors")
+    start_up.wall += launcher.wall
+    start_up.processor += launcher.processor
+    with _measured(fingerprint):
         found = world.observe(settings.data, settings.serving_directory, None, False)
     pipeline = dag.create_pipeline(settings, found, str(folder / "root"))
-    _run(local_runner, pipeline, folder, meter)
+    used, record, store = _run(local_runner, pipeline, folder)
+    result = _result(start_up, {"fingerprint": fingerprint, **used})
+    if memory:
+        result["at_once"] = memory.peak / 2**30
+        summary = outcome.summarise(settings, record, store, "")
+        generator = json.loads((folder / synthetic_ratings.SETTINGS_FILE).read_text())
+        result["quality"] = {
+            "noise floor": {"rmse": generator["noise_floor_rmse"]},
+            "baseline": _quality(summary["baseline"]),
+            **{name: _quality(values) for name, values in summary["models"].items()},
+        }
+    return result
 
 
-def run_stock(folder: Path, meter: Meter) -> None:
+def _quality(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: values[name] for name in ("rmse", "hit_rate_at_10")}
+
+
+def run_stock(folder: Path) -> dict[str, Any]:
     """TFX's components on the same rows, joined."""
     settings = our_config(folder)
     _write_joined(folder)
-    with meter.step("start-up"):
-        from benchmarks import stock
-        from tfx_recommender.pipeline import local_runner
-    pipeline = stock.create_pipeline(
-        str(folder / "csv"),
-        _write_schema(settings, folder),
-        str(folder / "root"),
-        str(folder / "serving"),
-        EPOCHS,
-        BATCH_SIZE,
-    )
-    _run(local_runner, pipeline, folder, meter)
+    schema = _write_schema(settings, folder)
+    # This process imports the same once more, which stock TFX would not do: it is not counted.
+    start_up = _start_up("benchmarks.stock_executors")
+    from benchmarks import stock
+    from tfx_recommender.pipeline import local_runner
+
+    places = str(folder / "csv"), schema, str(folder / "root"), str(folder / "serving")
+    pipeline = stock.create_pipeline(*places, EPOCHS, BATCH_SIZE)
+    used, _, _ = _run(local_runner, pipeline, folder)
+    return _result(start_up, used)
 
 
-def _run(local_runner: Any, pipeline: Any, folder: Path, meter: Meter) -> None:
+def _run(local_runner: Any, pipeline: Any, folder: Path) -> tuple[dict[str, Used], Any, Any]:
+    from rich.console import Console
+
+    from tfx_recommender.pipeline.screen import Progress
+
     store = local_runner.Store(str(folder / "metadata.sqlite"))
-    run = local_runner.Run(local_runner.new_run_id())
-    local_runner.run(pipeline, store, meter, run)
+    record = local_runner.Run(local_runner.new_run_id())
+    whole = Used(0, 0, 0)
+    with _measured(whole):
+        local_runner.run(pipeline, store, Progress(Console(stderr=True)), record)
+    used = {
+        node: Used(usage.seconds, usage.processor_seconds, usage.memory / 2**30)
+        for node, usage in record.usage.items()
+    }
+    whole.wall -= sum(node.wall for node in used.values())
+    return {**used, "launcher": whole}, record, store
+
+
+def _result(start_up: Used, used: dict[str, Used]) -> dict[str, Any]:
+    nodes = {"start-up": start_up, **used}
+    return {"nodes": {name: dataclasses.asdict(node) for name, node in nodes.items()}}
 
 
 def _write_joined(folder: Path) -> None:
@@ -204,8 +254,32 @@ def _write_schema(settings: config.Config, folder: Path) -> str:
     return str(path)
 
 
-def measure(side: str, rows: int) -> dict[str, dict[str, float]]:
-    """Runs one side in a process of its own; node -> wall, processor (s) and peak (GiB)."""
+def parts_of(log: str) -> dict[str, dict[str, dict[str, float]]]:
+    """Node -> part of its work -> `wall` and `processor` seconds, of nodes run one by one."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    parts: dict[str, dict[str, float]] = {}
+    for line in log.splitlines():
+        if part := _PART.search(line):
+            what, *seconds = part.groups()
+            before = parts.get(what, {"wall": 0.0, "processor": 0.0})
+            parts[what] = {
+                name: before[name] + float(more)
+                for name, more in zip(("wall", "processor"), seconds, strict=True)
+            }
+        elif (node := _NODE.search(line)) and parts:
+            found[node[1]], parts = parts, {}
+    return found
+
+
+def measure(side: str, rows: int) -> dict[str, Any]:
+    """Runs one side in a process of its own.
+
+    Returns:
+      `machine`; `nodes`: node -> `wall`, `processor` (s) and `peak` (GiB); `parts` (see
+      `parts_of`); if shipped `at_once`, the most that all processes held, GiB, and `quality`:
+      model -> `rmse` and `hit_rate_at_10`.
+    """
+    machine = f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before"
     with tempfile.TemporaryDirectory() as folder:
         synthetic_ratings.write(folder, size_of(rows))
         command = [sys.executable, "-m", "benchmarks.speed", "--side", side, "--folder", folder]
@@ -214,34 +288,36 @@ def measure(side: str, rows: int) -> dict[str, dict[str, float]]:
             done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False)
         if done.returncode:
             raise SystemExit(f"{side} at {rows} rows failed: see {log}")
-        return json.loads(Path(folder, "nodes.json").read_text(encoding="utf-8"))
+        result = json.loads(Path(folder, "result.json").read_text(encoding="utf-8"))
+        return {"machine": machine, **result, "parts": parts_of(log.read_text(errors="replace"))}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rows", type=int, action="append", default=[])
-    parser.add_argument("--full", action="store_true", help="ours alone, at LibimSeTi's size")
-    parser.add_argument("--side", choices=[STOCK, OURS], help=argparse.SUPPRESS)
+    parser.add_argument("--rows", type=int, action="append", default=[], help="stock and ours")
+    parser.add_argument(
+        "--shipped", type=int, action="append", default=[], help="ours alone, as shipped"
+    )
+    parser.add_argument("--side", choices=[STOCK, OURS, SHIPPED], help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
-        meter = Meter()
-        {STOCK: run_stock, OURS: run_ours}[options.side](options.folder, meter)
-        (options.folder / "nodes.json").write_text(json.dumps(meter.nodes), encoding="utf-8")
+        result = (
+            run_stock(options.folder)
+            if options.side == STOCK
+            else run_ours(options.folder, options.side == SHIPPED)
+        )
+        (options.folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
         return
     from benchmarks import speed_report
 
     path = HERE / "speed.json"
     results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    full = [synthetic_ratings.Size().ratings] if options.full else []
-    for rows in [*options.rows, *full]:
-        sides = [OURS] if rows in full else [STOCK, OURS]
-        results[str(rows)] = {
-            "machine": f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before",
-            **{side: measure(side, rows) for side in sides},
-        }
+    compared = [(rows, side) for rows in options.rows for side in (STOCK, OURS)]
+    for rows, side in [*compared, *((rows, SHIPPED) for rows in options.shipped)]:
+        results.setdefault(str(rows), {})[side] = measure(side, rows)
         path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        speed_report.write(results, HERE)
+    speed_report.write(results, HERE)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Writes speed.md and speed.png from what benchmarks/speed.py measured."""
+"""Writes speed.md, speed.png and speed-growth.png from what benchmarks/speed.py measured."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,84 +16,164 @@ STEPS = {
     "evaluate": (["Evaluator"], ["Evaluator-mlp"]),
     "push": (["Pusher"], ["ModelSelector", "Pusher"]),
 }
-# What only we do; the parts in brackets are inside a node, and taken off its line above.
-EXTRA = {
-    "the baseline": "ServedBaseline",
-    "training the ranking head": "(Trainer-mlp)",
-    "ranks in the whole catalogue, by both models": "(Evaluator-mlp)",
-}
+# What only we do, inside a node: it is taken off the node's line above.
+PARTS = {"Trainer-mlp": "fitted the ranking head", "Evaluator-mlp": "ranked in the whole catalogue"}
+BASELINE = "ServedBaseline"
+BESIDE = ("start-up", "launcher")
+TOTAL, WHOLE = "ingest to push", "whole run"
 
 Node = dict[str, float]
+Line = tuple[Node | None, Node | None]
 
 
-def lines(measured: dict[str, dict[str, Node]]) -> dict[str, tuple[Node | None, Node | None]]:
-    """Line -> what stock took and what we took for it; None: not at all, or not measured."""
-    stock, ours = measured.get("stock"), measured["ours"]
-    inside = {name.strip("()"): ours[name] for name in ours if name.startswith("(")}
-    net = {
-        name: _minus(node, inside[name]) if name in inside else node for name, node in ours.items()
-    }
-    found: dict[str, tuple[Node | None, Node | None]] = {
-        "start-up": (stock["start-up"] if stock else None, ours["start-up"])
-    }
+def lines(measured: dict[str, Any]) -> dict[str, Line]:
+    """Line -> what stock took and what we took for it; None: not at all.
+
+    Args:
+      measured: side -> `nodes` and `parts`, see `speed.measure`.
+
+    Raises:
+      KeyError: a node, or a part that only we do, was not measured.
+    """
+    stock, ours = (measured[side]["nodes"] for side in ("stock", "ours"))
+    parts = {node: measured["ours"]["parts"][node][part] for node, part in PARTS.items()}
+    net = ours | {name: _minus(ours[name], part) for name, part in parts.items()}
+    found: dict[str, Line] = {"start-up": (stock["start-up"], ours["start-up"])}
     for step, (theirs, own) in STEPS.items():
-        found[step] = (_sum(stock, theirs) if stock else None, _sum(net, own))
-    same = [x for x in found if x != "start-up"]
-    found["ingest to push"] = (
-        _sum({n: found[n][0] for n in same}, same) if stock else None,
-        _sum({n: found[n][1] for n in same}, same),
-    )
-    for step, node in EXTRA.items():
-        found[f"only ours: {step}"] = (None, ours[node])
+        found[step] = (_sum(stock, theirs), _sum(net, own))
+    found[TOTAL] = (_sum(stock, _of(0)), _sum(net, _of(1)))
+    found["launcher"] = (stock["launcher"], ours["launcher"])
+    for node, part in PARTS.items():
+        # Memory is the node's, whose line has it.
+        found[f"only ours: {part}"] = (None, parts[node])
+    found["only ours: the baseline"] = (None, ours[BASELINE])
+    found[WHOLE] = (_sum(stock, list(stock)), _sum(ours, list(ours)))
     return found
 
 
 def write(results: dict[str, dict[str, Any]], folder: Path) -> None:
-    """Writes both files.
+    """Writes all three files.
 
     Args:
-      results: rows -> `machine`, and side -> node -> `wall`, `processor` (s), `peak` (GiB).
+      results: rows -> side -> what `speed.measure` returned.
       folder: where to.
     """
+    sizes = {int(rows): results[rows] for rows in sorted(results, key=int)}
+    compared = {rows: of for rows, of in sizes.items() if {"stock", "ours"} <= of.keys()}
+    shipped = {rows: of["shipped"] for rows, of in sizes.items() if "shipped" in of}
+    found = {rows: lines(of) for rows, of in compared.items()}
     parts = [_INTRODUCTION]
-    for rows in sorted(results, key=int):
-        parts += [f"\n## {int(rows):,} ratings ({results[rows]['machine']})\n\n", _HEAD]
-        for line, (theirs, own) in lines(results[rows]).items():
-            parts.append(f"| {line} | {_cells(theirs)} | {_cells(own)} | {_ratio(theirs, own)} |\n")
+    for rows in compared:
+        machines = (f"{side}: {compared[rows][side]['machine']}" for side in ("stock", "ours"))
+        parts.append(f"\n### {rows:,} ratings ({'; '.join(machines)})\n\n{comparison(found[rows])}")
+    if compared:
+        _plot_comparison(found, folder / "speed.png")
+    if shipped:
+        parts += [_SHIPPED, growth(shipped), "\n", quality(shipped)]
+        _plot_growth(shipped, folder / "speed-growth.png")
     (folder / "speed.md").write_text("".join(parts), encoding="utf-8")
-    _plot(results, folder / "speed.png")
 
 
 _INTRODUCTION = """# Speed
 
-Stock TFX 1.21 and this pipeline on the same generated ratings (like LibimSeTi's), in one run of
-`make bench-speed`: the same MLP, epochs, batch size, splits and launcher, one process each. What
-stock TFX does not do (a baseline, a ranking head, full-catalogue ranks of two models) has lines
-of its own and is in no other. Ratios of processor seconds are the ones to trust where the
-machine had other work. How: the top of `benchmarks/speed.py` and of `benchmarks/stock.py`.
+Written by `make bench-speed`, on generated ratings (like LibimSeTi's). Nodes run one at a time,
+each in a process of its own, on either side; seconds are of its execution, memory is what that
+process held at most, with what the imports hold. How: the top of `speed.py`, `stock.py`.
 
-![seconds by rows](speed.png)
+## Stock TFX 1.21 and ours
+
+The same MLP, epochs, batch size, splits and launcher. What stock TFX does not do (a ranking head,
+ranks in the whole catalogue of two models, a baseline) has lines of its own and is in no other but
+the whole run. Start-up: the imports of everything that executes nodes, and ours has the launcher's
+too. Ratios are stock's seconds by ours: above 1 we are faster; processor seconds are the ones to
+trust where the machine had other work.
+
+![processor seconds by ratings](speed.png)
 """
-_HEAD = """| | stock: wall s | processor s | peak GiB | ours: wall s | processor s | peak GiB \
-| wall ratio | processor ratio |
-|---|---|---|---|---|---|---|---|---|
-""".replace("\\\n", "")
+_SHIPPED = """
+## Ours as shipped
+
+`SCALE=full make bench-speed`: `pipeline/configs/libimseti-like.yaml` as it stands, all its
+architectures, at LibimSeTi's size and at shares of it. Growth is the exponent between the two
+largest sizes, in processor seconds by ratings: 1 is linear. Training stops where validation
+improves no more, so a Trainer's epochs may differ from size to size.
+
+![processor seconds by ratings, each node](speed-growth.png)
+
+"""
 
 
-def _cells(node: Node | None) -> str:
+def comparison(found: dict[str, Line]) -> str:
+    """The table of one size (see `lines`)."""
+    rows = [
+        [line, *_cells(theirs), *_cells(own), *_ratios(theirs, own)]
+        for line, (theirs, own) in found.items()
+    ]
+    heads = [f"{side}{what}" for side in ("stock: ", "ours: ") for what in _HEADS]
+    return _table(["", *heads, "wall ratio", "processor ratio"], rows)
+
+
+_HEADS = ("wall s", "processor s", "peak GiB")
+
+
+def growth(shipped: dict[int, dict[str, Any]]) -> str:
+    """What each node takes at each size, ascending."""
+    nodes = {rows: of["nodes"] for rows, of in shipped.items()}
+    nodes = {rows: of | {WHOLE: _sum(of, list(of))} for rows, of in nodes.items()}
+    *_, last = nodes
+    rows = []
+    for name in nodes[last]:
+        cells = [cell for of in nodes.values() for cell in _cells(of[name])]
+        rows.append([name, *cells, _exponent({n: of[name] for n, of in nodes.items()})])
+    held = [("", "", f"{of['at_once']:.2f}") for of in shipped.values()]
+    rows.append(["all processes at once", *(cell for cells in held for cell in cells), ""])
+    heads = [f"{rows:,}: {what}" for rows in nodes for what in _HEADS]
+    machines = "; ".join(f"{rows:,}: {of['machine']}" for rows, of in shipped.items())
+    return f"{machines}\n\n" + _table(["", *heads, "growth"], rows)
+
+
+def quality(shipped: dict[int, dict[str, Any]]) -> str:
+    """RMSE and HitRate@10 of each model at each size; the noise floor is the generator's."""
+    *_, last = shipped.values()
+    rows = []
+    for name in last["quality"]:
+        values = [of["quality"][name] for of in shipped.values()]
+        metrics = [of.get(metric) for of in values for metric in ("rmse", "hit_rate_at_10")]
+        rows.append([name, *("" if metric is None else f"{metric:.4f}" for metric in metrics)])
+    heads = [f"{rows:,}: {what}" for rows in shipped for what in ("RMSE", "HitRate@10")]
+    return _table(["", *heads], rows)
+
+
+def _table(heads: list[str], rows: list[list[str]]) -> str:
+    return "".join(f"| {' | '.join(row)} |\n" for row in [heads, ["---"] * len(heads), *rows])
+
+
+def _cells(node: Node | None) -> list[str]:
     if node is None:
-        return " | | "
-    return f"{node['wall']:.1f} | {node['processor']:.1f} | {node['peak']:.2f}"
+        return [""] * 3
+    peak = f"{node['peak']:.2f}" if "peak" in node else ""
+    return [f"{node['wall']:.1f}", f"{node['processor']:.1f}", peak]
 
 
-def _ratio(theirs: Node | None, own: Node | None) -> str:
+def _ratios(theirs: Node | None, own: Node | None) -> list[str]:
     if theirs is None or own is None:
-        return " | "
-    ratios = (theirs[x] / own[x] if own[x] > 0.005 else float("inf") for x in ("wall", "processor"))
-    return " | ".join(f"{ratio:.1f}" for ratio in ratios)
+        return ["", ""]
+    ratios = (theirs[x] / own[x] if own[x] > 0.005 else math.inf for x in ("wall", "processor"))
+    return [f"{ratio:.1f}" for ratio in ratios]
 
 
-def _sum(nodes: dict[str, Any], names: list[str]) -> Node:
+def _exponent(nodes: dict[int, Node]) -> str:
+    if len(nodes) < 2 or min(node["processor"] for node in nodes.values()) < 0.005:
+        return ""
+    *_, (few, before), (many, after) = nodes.items()
+    return f"{math.log(after['processor'] / before['processor']) / math.log(many / few):.2f}"
+
+
+def _of(side: int) -> list[str]:
+    return [name for names in STEPS.values() for name in names[side]]
+
+
+def _sum(nodes: dict[str, Node], names: list[str]) -> Node:
     return {
         "wall": sum(nodes[name]["wall"] for name in names),
         "processor": sum(nodes[name]["processor"] for name in names),
@@ -104,29 +185,54 @@ def _minus(node: Node, part: Node) -> Node:
     return {**node, **{x: node[x] - part[x] for x in ("wall", "processor")}}
 
 
-def _plot(results: dict[str, dict[str, Any]], path: Path) -> None:
+def _plot_comparison(measured: dict[int, dict[str, Line]], path: Path) -> None:
+    curves: dict[str, dict[str, dict[int, float]]] = {
+        step: {
+            name: {
+                rows: node["processor"]
+                for rows, found in measured.items()
+                if (node := found[step][side]) is not None
+            }
+            for side, name in enumerate(("stock TFX", "ours"))
+        }
+        for step in (*STEPS, TOTAL)
+    }
+    _plot(curves, path)
+
+
+def _plot_growth(shipped: dict[int, dict[str, Any]], path: Path) -> None:
+    *_, last = shipped.values()
+    curves = {}
+    for name in last["nodes"]:
+        seconds = {rows: of["nodes"][name]["processor"] for rows, of in shipped.items()}
+        *_, (most, at_most) = seconds.items()
+        if name not in BESIDE:
+            curves[name] = {
+                "ours": seconds,
+                "linear": {rows: at_most * rows / most for rows in seconds},
+            }
+    _plot(curves, path)
+
+
+def _plot(curves: dict[str, dict[str, dict[int, float]]], path: Path) -> None:
+    """Title -> line -> ratings -> processor seconds."""
     import matplotlib
 
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    steps = [*STEPS, "ingest to push"]
-    figure, all_axes = pyplot.subplots(2, 4, figsize=(14, 7), sharex=True)
-    measured = {int(rows): lines(results[rows]) for rows in sorted(results, key=int)}
-    for axes, step in zip(all_axes.flat, steps, strict=True):
-        for side, name in enumerate(("stock TFX", "ours")):
-            points = [
-                (rows, node["processor"])
-                for rows, found in measured.items()
-                if (node := found[step][side]) is not None
-            ]
-            axes.loglog(*zip(*points, strict=True), marker="o", label=name)
-        axes.set_title(step)
-        axes.grid(alpha=0.3)
-    for axes in all_axes[1]:
+    depth = math.ceil(len(curves) / 4)
+    figure, all_axes = pyplot.subplots(depth, 4, figsize=(14, 3.5 * depth), squeeze=False)
+    for axes, (title, of) in zip(all_axes.flat, curves.items(), strict=False):
+        for name, seconds in of.items():
+            style = {"linestyle": ":", "color": "grey"} if name == "linear" else {"marker": "o"}
+            axes.loglog([*seconds], [*seconds.values()], label=name, **style)
+        axes.set_title(title)
         axes.set_xlabel("ratings")
-    for axes in all_axes[:, 0]:
         axes.set_ylabel("processor seconds")
+        axes.grid(alpha=0.3)
+    for axes in [*all_axes.flat][len(curves) :]:
+        axes.set_visible(False)
     all_axes[0, 0].legend()
     figure.tight_layout()
     figure.savefig(path, dpi=80)

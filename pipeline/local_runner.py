@@ -31,12 +31,14 @@ class Run:
       node_seconds: node id -> wall seconds, in the order they ended.
       cached_nodes: nodes whose result came from an earlier run.
       executions: node id -> execution id in the metadata store.
+      usage: node id -> what its process has used, of those that executed.
     """
 
     run_id: str
     node_seconds: dict[str, float] = dataclasses.field(default_factory=dict)
     cached_nodes: list[str] = dataclasses.field(default_factory=list)
     executions: dict[str, int] = dataclasses.field(default_factory=dict)
+    usage: dict[str, node_process.Usage] = dataclasses.field(default_factory=dict)
 
 
 class Store:
@@ -134,6 +136,7 @@ def run(
                 ).launch()
             finally:
                 record.node_seconds[node] = round(time.monotonic() - start, 3)
+                record.usage.update(processes.usage)
             assert info is not None, node
             record.executions[node] = info.execution_id
             cached = store.is_cached(info.execution_id)

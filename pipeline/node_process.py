@@ -9,6 +9,7 @@ time, and what a node leaves in memory goes with it.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import multiprocessing
 import multiprocessing.connection
@@ -17,6 +18,7 @@ import resource
 import signal
 import sys
 import threading
+import time
 import traceback
 from typing import Any
 
@@ -37,10 +39,26 @@ class NodeError(Exception):
     """A node failed; the log tells where."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Usage:
+    """What a node's process has used to execute it; imports were paid for before.
+
+    Attributes:
+      seconds: wall time.
+      processor_seconds: of all its threads.
+      memory: bytes resident at most, with what the imports hold, which processes share.
+    """
+
+    seconds: float
+    processor_seconds: float
+    memory: int
+
+
 class NodeProcesses:
     """The processes of one run.
 
     Attributes:
+      usage: node id -> what its process has used, of those that ended by themselves.
       launching: held by whoever uses the metadata store; an operator lets go of it for as long
         as its node executes.
     """
@@ -51,6 +69,7 @@ class NodeProcesses:
         Args:
           at_once: how many will run at the same time; each has its share of the processors.
         """
+        self.usage: dict[str, Usage] = {}
         self.launching = threading.Lock()
         self._threads = max(1, len(os.sched_getaffinity(0)) // at_once)
         self._context = multiprocessing.get_context("forkserver")
@@ -97,7 +116,7 @@ class NodeProcesses:
         self._running.add(process)
         self.launching.release()
         try:
-            result, failure = answer.recv()
+            result, failure, self.usage[node] = answer.recv()
         except EOFError:
             process.join()
             result, failure = b"", ("", _death(process.exitcode))
@@ -173,6 +192,7 @@ def _execute(
     threads: int,
 ) -> None:
     """What a node's process does."""
+    start = time.monotonic()
     threading.Thread(target=_die_with_run, daemon=True).start()
     # TensorFlow's threads wait for work by turning in circles, which takes it from other nodes.
     for kind_of_threads in ("INTRAOP", "INTEROP"):
@@ -190,20 +210,22 @@ def _execute(
     invocation = execution_invocation_pb2.ExecutionInvocation.FromString(execution)
     try:
         operator = operators[kind](getattr(executable_spec_pb2, kind).FromString(spec))
-        result = operator.run_executor(data_types.ExecutionInfo.from_proto(invocation))
-        answer.send((result.SerializeToString(), None))
+        executed = operator.run_executor(data_types.ExecutionInfo.from_proto(invocation))
+        result, failure = executed.SerializeToString(), None
     except BaseException as error:
         traceback.print_exc()
         known = type(error).__name__ in _USER_ERRORS
         message = str(error) if known else f"{type(error).__name__}: {error}"
-        answer.send((b"", (type(error).__name__, message)))
-    answer.close()
+        result, failure = b"", (type(error).__name__, message)
     used = resource.getrusage(resource.RUSAGE_SELF)
+    usage = Usage(time.monotonic() - start, used.ru_utime + used.ru_stime, 1024 * used.ru_maxrss)
     print(
-        f"tfx-recommender: {node}: {used.ru_utime + used.ru_stime:.1f} s of processor time,"
-        f" {used.ru_maxrss / 1024:.0f} MiB of memory at most",
+        f"tfx-recommender: {node}: {usage.processor_seconds:.1f} s of processor time,"
+        f" {usage.memory / 2**20:.0f} MiB of memory at most",
         file=sys.stderr,
     )
+    answer.send((result, failure, usage))
+    answer.close()
     sys.stdout.flush()
     sys.stderr.flush()
     # Neither TensorFlow's nor Beam's threads are waited for.

@@ -11,9 +11,6 @@ from tfx_recommender.components.ratings_example_gen.config import Data, Split
 from tfx_recommender.components.served_models import ServedModel
 from tfx_recommender.pipeline import fingerprint
 
-# So that what explicit data depend on, and their record, stay as they were.
-_UNLESS_RECORDED = "explicit"
-
 
 @dataclasses.dataclass(frozen=True)
 class World:
@@ -56,16 +53,16 @@ def observe(
 
 
 def push_record(data: Data, split: Split) -> dict[str, Any]:
-    """What a push writes down for `require_comparable` (of explicit feedback nothing)."""
-    feedback = {} if data.feedback == _UNLESS_RECORDED else {"feedback": data.feedback}
-    return {"split": split.model_dump(mode="json"), **feedback}
+    """What a push writes down for `require_comparable`."""
+    return {"feedback": data.feedback, "split": split.model_dump(mode="json")}
 
 
 def require_comparable(data: Data, split: Split, served: ServedModel) -> None:
     """Two models compare only if they learnt the same task, and one that hides the same test rows.
 
     A model trained under other split settings may have seen today's test rows; one of events
-    predicts no ratings, and one of ratings was fitted to other rows.
+    predicts no ratings, and one of ratings was fitted to other rows. What has no record of
+    this was not pushed by us, and is taken for comparable.
 
     Raises:
       ConfigError: the served model was trained with another kind of feedback, or another split.
@@ -74,8 +71,8 @@ def require_comparable(data: Data, split: Split, served: ServedModel) -> None:
         "run once with --rebase-baseline to compare with"
         f" {'popularity' if data.events else 'biases and popularity'} instead"
     )
-    feedback = served.record.get("feedback", _UNLESS_RECORDED)
-    if feedback != data.feedback:
+    feedback = served.record.get("feedback")
+    if feedback is not None and feedback != data.feedback:
         raise ConfigError(
             f"data: the served model (version {served.version}) was trained with {feedback}"
             f" feedback, the config's is {data.feedback}, so the two cannot be compared; give the"

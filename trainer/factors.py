@@ -21,17 +21,13 @@ class Head(keras.layers.Layer):
           item: float32 [items, 1 + D].
         """
         super().__init__()
+        self.width = user.shape[1]
         self.user_table = self._table(user)
         self.item_table = self._table(item)
 
     def _table(self, values: np.ndarray) -> Any:
         initializer = keras.initializers.Constant(values)
         return self.add_weight(shape=values.shape, initializer=initializer, trainable=False)
-
-    @property
-    def width(self) -> int:
-        """Length of a vector."""
-        return self.user_table.shape[1]
 
     def user(self, users: dict[str, Any], training: bool = False) -> Any:
         """Vectors of users: [B] rows -> [B, width]."""

@@ -19,9 +19,11 @@ class Head(Protocol):
 
     Attributes:
       sequential: whether a user's vector depends on what was rated before.
+      width: length of a vector.
     """
 
     sequential: bool
+    width: int
 
     def user(self, users: dict[str, Any], training: bool = False) -> Any: ...
     def item(self, items: dict[str, Any], training: bool = False) -> Any: ...

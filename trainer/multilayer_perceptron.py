@@ -46,31 +46,31 @@ class Head(keras.layers.Layer):
     ) -> None:
         super().__init__()
         size, l2, drop = config.embedding_size, config.l2, config.id_dropout
-        first, *rest = config.hidden_units
+        self.width, *rest = config.hidden_units
         self.user_embedding = IdEmbedding(users, size, l2, drop)
         self.item_embedding = IdEmbedding(items, size, l2, drop)
         self.user_features = FeatureEncoder(users, config.feature_embedding_size)
         self.item_features = FeatureEncoder(items, config.feature_embedding_size)
-        self.user_layer = keras.layers.Dense(first)
-        self.item_layer = keras.layers.Dense(first, use_bias=False)
+        self.user_layer = keras.layers.Dense(self.width)
+        self.item_layer = keras.layers.Dense(self.width, use_bias=False)
         self.hidden = [keras.layers.Dense(units, activation="relu") for units in rest]
         self.dropout = keras.layers.Dropout(config.dropout)
         self.output_layer = keras.layers.Dense(1, kernel_initializer=output_initializer)
 
     def user(self, users: dict[str, Any], training: bool = False) -> Any:
-        """Vectors of users: [B] rows -> [B, hidden_units[0]]."""
+        """Vectors of users: [B] rows -> [B, width]."""
         embedding = self.user_embedding(users["index"], training=training)
         vector = keras.ops.concatenate([embedding, self.user_features(users)], axis=-1)
         return self.user_layer(self.dropout(vector, training=training))
 
     def item(self, items: dict[str, Any], training: bool = False) -> Any:
-        """Vectors of items: [...] rows -> [..., hidden_units[0]]."""
+        """Vectors of items: [...] rows -> [..., width]."""
         embedding = self.item_embedding(items["index"], training=training)
         vector = keras.ops.concatenate([embedding, self.item_features(items)], axis=-1)
         return self.item_layer(self.dropout(vector, training=training))
 
     def interact(self, user: Any, item: Any, training: bool = False) -> Any:
-        """Scores: user [B, D] and item [B or 1, K, D] -> [B, K]."""
+        """Scores: user [B, width] and item [B or 1, K, width] -> [B, K]."""
         hidden = keras.ops.relu(user[:, None, :] + item)
         for layer in self.hidden:
             hidden = layer(hidden)

@@ -19,6 +19,7 @@ from tfx_recommender.trainer import (
     losses,
     matrix_factorization,
     multilayer_perceptron,
+    stopwatch,
     training,
     two_stage,
     two_tower,
@@ -163,10 +164,12 @@ def fit(
         begin = start.of(member) if start else None
         with tf.name_scope(f"member_{member}"):  # of TensorBoard's scalars
             if rating is not None:
-                ratings.append(fit_rating(architecture, rating, problem, seed + member, begin))
-            preferences.append(
-                fit_preference(architecture, preference, problem, seed + member, begin)
-            )
+                with stopwatch.timed("fitted the rating head"):
+                    ratings.append(fit_rating(architecture, rating, problem, seed + member, begin))
+            with stopwatch.timed("fitted the ranking head"):
+                preferences.append(
+                    fit_preference(architecture, preference, problem, seed + member, begin)
+                )
     if rating_range is None:
         return Recommender(None, ensemble.of(preferences))
     return Recommender(

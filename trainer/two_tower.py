@@ -93,5 +93,5 @@ class Head(keras.layers.Layer):
         return keras.ops.concatenate([self.item_bias(items["index"]), vector], axis=-1)
 
     def interact(self, user: Any, item: Any, training: bool = False) -> Any:
-        """Scores: user [B, D] and item [B or 1, K, D] -> [B, K]."""
+        """Scores: user [B, width] and item [B or 1, K, width] -> [B, K]."""
         return user[:, :1] + item[..., 0] + factors.products(user[:, 1:], item[..., 1:])

@@ -62,10 +62,11 @@ class Head(keras.layers.Layer):
         self.user_crosses = IdEmbedding(users, sizes[1], l2, drop, 0.0, columns=">item.")
         self.item_crosses = IdEmbedding(items, sizes[0], l2, drop, 0.0, columns=">user.")
         self.crosses = self.add_weight(shape=sizes, initializer="zeros", name="user.>item.")
-        self.width = 2 + sum(sizes)
+        self.wide = 2 + sum(sizes)
+        self.width = self.wide + self.deep.width
 
     def user(self, users: dict[str, Any], training: bool = False) -> Any:
-        """Vectors of users: [B] rows -> [B, D], wide, then deep."""
+        """Vectors of users: [B] rows -> [B, width], wide, then deep."""
         index, categories = users["index"], _multi_hot(users, self.of_user)
         bias = self.user_bias(index, training=training)
         own = self.user_crosses(index, training=training)
@@ -74,7 +75,7 @@ class Head(keras.layers.Layer):
         return keras.ops.concatenate([bias, one, own, categories, deep], axis=-1)
 
     def item(self, items: dict[str, Any], training: bool = False) -> Any:
-        """Vectors of items: [...] rows -> [..., D], wide, then deep."""
+        """Vectors of items: [...] rows -> [..., width], wide, then deep."""
         index, categories = items["index"], _multi_hot(items, self.of_item)
         bias = self.item_bias(index, training=training)
         own = self.item_crosses(index, training=training)
@@ -82,10 +83,9 @@ class Head(keras.layers.Layer):
         return keras.ops.concatenate([one, bias, categories, own, deep], axis=-1)
 
     def interact(self, user: Any, item: Any, training: bool = False) -> Any:
-        """Scores: user [B, D] and item [B or 1, K, D] -> [B, K]."""
-        width = self.width
-        wide = factors.products(user[:, :width], item[..., :width])
-        return wide + self.deep.interact(user[:, width:], item[..., width:], training)
+        """Scores: user [B, width] and item [B or 1, K, width] -> [B, K]."""
+        wide = factors.products(user[:, : self.wide], item[..., : self.wide])
+        return wide + self.deep.interact(user[:, self.wide :], item[..., self.wide :], training)
 
 
 def _multi_hot(entities: dict[str, Any], sizes: dict[str, int]) -> Any:

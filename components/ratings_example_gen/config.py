@@ -74,6 +74,13 @@ class _InteractionFiles(TableFile):
     """The column of user ids."""
     item: str = "item_id"
     """The column of item ids."""
+    timestamp: str | None = None
+    """The column of times, in whole seconds since 1970; None: there is none."""
+
+    @model_validator(mode="after")
+    def _check_interactions(self) -> _InteractionFiles:
+        self.require(user=self.user, item=self.item, timestamp=self.timestamp)
+        return self
 
 
 class RatingsFiles(_InteractionFiles):
@@ -81,8 +88,6 @@ class RatingsFiles(_InteractionFiles):
 
     rating: str = "rating"
     """The column of ratings."""
-    timestamp: str | None = None
-    """The column of times, in whole seconds since 1970; None: there is none."""
     rating_range: tuple[float, float]
     """Smallest and largest rating of the scale."""
 
@@ -93,7 +98,7 @@ class RatingsFiles(_InteractionFiles):
 
     @model_validator(mode="after")
     def _check_ratings(self) -> RatingsFiles:
-        self.require(user=self.user, item=self.item, rating=self.rating, timestamp=self.timestamp)
+        self.require(rating=self.rating)
         if not self.rating_range[0] < self.rating_range[1]:
             raise ValueError("rating_range: the smallest rating must be below the largest")
         return self
@@ -108,8 +113,6 @@ class EventFiles(_InteractionFiles):
 
     strength: str | None = None
     """The column of how much each event says, numbers above 0; None: each says 1."""
-    timestamp: str | None = None
-    """The column of times, in whole seconds since 1970; None: there is none."""
 
     @model_validator(mode="before")
     @classmethod
@@ -119,9 +122,7 @@ class EventFiles(_InteractionFiles):
 
     @model_validator(mode="after")
     def _check_events(self) -> EventFiles:
-        self.require(
-            user=self.user, item=self.item, strength=self.strength, timestamp=self.timestamp
-        )
+        self.require(strength=self.strength)
         return self
 
 
@@ -173,10 +174,9 @@ class EntityFile(TableFile):
 class Data(_Frozen):
     """Where the data are and what they look like: either ratings or events."""
 
-    # Neither is written down where it is not, so what explicit data depend on stays as it was.
-    ratings: Annotated[RatingsFiles | None, Field(exclude_if=lambda value: value is None)] = None
+    ratings: RatingsFiles | None = None
     """Explicit feedback: models learn to predict ratings and to rank."""
-    events: Annotated[EventFiles | None, Field(exclude_if=lambda value: value is None)] = None
+    events: EventFiles | None = None
     """Implicit feedback: models learn to rank."""
     users: EntityFile | None = None
     """The users' metadata."""

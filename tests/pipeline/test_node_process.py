@@ -15,10 +15,12 @@ from tfx.dsl.component.experimental.annotations import Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.orchestration.pipeline import Pipeline
 
+from benchmarks import speed
 from tfx_recommender.components.errors import BadDataError
 from tfx_recommender.pipeline import local_runner
 from tfx_recommender.pipeline.node_process import NodeError
 from tfx_recommender.pipeline.screen import Progress
+from tfx_recommender.trainer import stopwatch
 
 pytestmark = pytest.mark.slow
 
@@ -34,6 +36,12 @@ def Node(folder: Parameter[str], name: Parameter[str], act: Parameter[str]) -> N
     elif act == "refuse":
         wait_for(Path(folder), 2)
         raise BadDataError("line 3 is no rating")
+    elif act == "work":
+        block = bytearray(b"x") * (200 << 20)
+        until = time.process_time() + 0.5
+        with stopwatch.timed("worked"):
+            while time.process_time() < until:
+                block[0] ^= 1
     elif act == "die":
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -77,6 +85,18 @@ def test_independent_nodes_work_at_the_same_time(tmp_path: Path) -> None:
     record = run(tmp_path, here="meet", there="meet")
     assert record.node_seconds.keys() == {"here", "there"}
     assert record.cached_nodes == []
+
+
+def test_usage_is_that_of_each_nodes_own_process(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    usage = run(tmp_path, idler="nothing", worker="work").usage
+    assert 0.5 <= usage["worker"].processor_seconds <= usage["worker"].seconds + 1 < 30
+    assert usage["idler"].processor_seconds < 0.5
+    assert usage["worker"].memory - usage["idler"].memory == pytest.approx(200 << 20, rel=0.2)
+    parts = speed.parts_of(capfd.readouterr().err)
+    assert parts.keys() == {"worker"}
+    assert 0.4 < parts["worker"]["worked"]["processor"] <= usage["worker"].processor_seconds
 
 
 def test_a_node_that_fails_stops_the_others_and_keeps_its_kind_of_error(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.accuracy import __main__ as bench
 from benchmarks.accuracy import evaluation, ours, protocols, results
 from benchmarks.accuracy.protocols import ITEMS, USERS, MovieLens, Split
 
@@ -132,3 +133,17 @@ def test_validation_chooses_the_best_settings_and_waits_for_all(tmp_path: Path) 
         book.add([fit(task, 2, **{metric: 0.6})])
         read_again = results.Results(tmp_path / "results.json")
         assert read_again.choice(model, "90-10") == {"number": best}
+
+
+def test_a_fingerprint_is_of_what_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert all(Path(name).exists() for name in bench._BESIDE_FITS)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "trainer").mkdir()
+    prints = {}
+    for name in ("training", "export"):
+        for text in ("rows = 1", "rows = 1  # as before", "rows = 2"):
+            (tmp_path / "trainer" / f"{name}.py").write_text(text)
+            prints[name, text] = bench._fingerprint(["trainer/*.py"])
+    assert prints["training", "rows = 1"] == prints["training", "rows = 1  # as before"]
+    assert prints["training", "rows = 1"] != prints["training", "rows = 2"]
+    assert len({prints[key] for key in prints if key[0] == "export"}) == 1

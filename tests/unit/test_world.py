@@ -44,9 +44,9 @@ def test_a_model_of_another_split_is_refused(loaded: dict[str, config.Config], k
         world.require_comparable(now.data, now.split, ServedModel(7, "", "", record))
 
 
-def test_a_record_without_a_kind_is_one_of_explicit_feedback(
-    loaded: dict[str, config.Config],
+@pytest.mark.parametrize("kind", ["explicit", "implicit"])
+def test_what_was_pushed_without_a_record_is_compared(
+    loaded: dict[str, config.Config], kind: str
 ) -> None:
-    """All that were pushed before there was another kind."""
-    now = loaded["explicit"]
-    assert world.push_record(now.data, now.split) == {"split": now.split.model_dump(mode="json")}
+    now = loaded[kind]
+    world.require_comparable(now.data, now.split, ServedModel(7, "", "", {}))
