@@ -24,7 +24,6 @@ import re
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
@@ -89,25 +88,6 @@ def _tell_of_parent(answer: Connection) -> None:
     answer.send((times.user + times.system, parent.memory_info().rss))
 
 
-class Memory:
-    """Watches how much this process and those below it hold at once."""
-
-    def __init__(self) -> None:
-        self.peak = 0
-        threading.Thread(target=self._watch, daemon=True).start()
-
-    def _watch(self) -> None:
-        this = psutil.Process()
-        while True:
-            held = 0
-            for process in (this, *this.children(recursive=True)):
-                # Pages that processes share count once, in parts (PSS).
-                with contextlib.suppress(psutil.Error):
-                    held += process.memory_full_info().pss
-            self.peak = max(self.peak, held)
-            time.sleep(1)  # looking stops the process that is looked at
-
-
 def size_of(rows: int) -> synthetic_ratings.Size:
     """So many ratings; users and items grow with their power of 3/4, up to LibimSeTi's."""
     full = synthetic_ratings.Size()
@@ -142,7 +122,6 @@ def our_config(folder: Path, shipped: bool = False) -> config.Config:
 
 def run_ours(folder: Path, shipped: bool = False) -> dict[str, Any]:
     """The whole pipeline, as `tfx-recommender run` does it."""
-    memory = Memory() if shipped else None
     settings = our_config(folder, shipped)
     launcher, fingerprint = Used(0, 0, 0), Used(0, 0, 0)
     with _measured(launcher):
@@ -156,8 +135,7 @@ def run_ours(folder: Path, shipped: bool = False) -> dict[str, Any]:
     pipeline = dag.create_pipeline(settings, found, str(folder / "root"))
     used, record, store = _run(local_runner, pipeline, folder)
     result = _result(start_up, {"fingerprint": fingerprint, **used})
-    if memory:
-        result["at_once"] = memory.peak / 2**30
+    if shipped:
         summary = outcome.summarise(settings, record, store, "")
         generator = json.loads((folder / synthetic_ratings.SETTINGS_FILE).read_text())
         result["quality"] = {
@@ -276,8 +254,8 @@ def measure(side: str, rows: int) -> dict[str, Any]:
 
     Returns:
       `machine`; `nodes`: node -> `wall`, `processor` (s) and `peak` (GiB); `parts` (see
-      `parts_of`); if shipped `at_once`, the most that all processes held, GiB, and `quality`:
-      model -> `rmse` and `hit_rate_at_10`.
+      `parts_of`); `at_once`, the most that all processes held, GiB; if shipped `quality`: model ->
+      `rmse` and `hit_rate_at_10`.
     """
     machine = f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before"
     with tempfile.TemporaryDirectory() as folder:
@@ -285,11 +263,30 @@ def measure(side: str, rows: int) -> dict[str, Any]:
         command = [sys.executable, "-m", "benchmarks.speed", "--side", side, "--folder", folder]
         log = HERE / f"speed-{side}.log"
         with open(log, "w", encoding="utf-8") as file:
-            done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False)
-        if done.returncode:
+            process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+            at_once = _watch(process)
+        if process.returncode:
             raise SystemExit(f"{side} at {rows} rows failed: see {log}")
         result = json.loads(Path(folder, "result.json").read_text(encoding="utf-8"))
-        return {"machine": machine, **result, "parts": parts_of(log.read_text(errors="replace"))}
+        parts = parts_of(log.read_text(errors="replace"))
+        return {"machine": machine, **result, "parts": parts, "at_once": at_once}
+
+
+def _watch(process: subprocess.Popen[bytes]) -> float:
+    """Waits for the end; the most memory that it and those below it held at once, GiB."""
+    peak = 0
+    while True:
+        held = 0
+        with contextlib.suppress(psutil.Error):
+            watched = psutil.Process(process.pid)
+            for each in (watched, *watched.children(recursive=True)):
+                # Pages that processes share count once, in parts (PSS).
+                held += each.memory_full_info().pss
+        peak = max(peak, held)
+        # Not more often: who is looked at stands still.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=1)
+            return peak / 2**30
 
 
 def main() -> None:

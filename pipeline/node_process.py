@@ -192,7 +192,7 @@ def _execute(
     threads: int,
 ) -> None:
     """What a node's process does."""
-    start = time.monotonic()
+    start, started = time.monotonic(), time.process_time()
     threading.Thread(target=_die_with_run, daemon=True).start()
     # TensorFlow's threads wait for work by turning in circles, which takes it from other nodes.
     for kind_of_threads in ("INTRAOP", "INTEROP"):
@@ -217,8 +217,11 @@ def _execute(
         known = type(error).__name__ in _USER_ERRORS
         message = str(error) if known else f"{type(error).__name__}: {error}"
         result, failure = b"", (type(error).__name__, message)
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    usage = Usage(time.monotonic() - start, used.ru_utime + used.ru_stime, 1024 * used.ru_maxrss)
+    usage = Usage(
+        seconds=time.monotonic() - start,
+        processor_seconds=time.process_time() - started,
+        memory=1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+    )
     print(
         f"tfx-recommender: {node}: {usage.processor_seconds:.1f} s of processor time,"
         f" {usage.memory / 2**20:.0f} MiB of memory at most",
