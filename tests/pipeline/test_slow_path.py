@@ -146,10 +146,7 @@ def test_vocabularies_and_z_scores(slow: SlowPath, outputs: dict[str, str]) -> N
     counts = {name: Counter(row[name] for row in train) for name in ("user_id", "item_id")}
     counts["gender"] = Counter(slow.users[row["user_id"]]["gender"] for row in train)
     counts["genres"] = Counter(
-        genre
-        for row in train
-        for genre in slow.items[row["item_id"]]["genres"].split("|")
-        if genre
+        genre for row in train for genre in slow.items[row["item_id"]]["genres"].split("|") if genre
     )
     for name, count in counts.items():
         least = MIN_COUNT if name.endswith("_id") else 1
