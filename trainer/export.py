@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
+from scipy import sparse
 
 from tfx_recommender.trainer import input_data, warm_start
 from tfx_recommender.trainer.input_data import Ratings
@@ -270,10 +271,10 @@ class _ServedModel(tf.Module):
 
 def _fans(user_vectors: np.ndarray, train: Interactions, catalogue: Catalogue) -> np.ndarray:
     """The mean vector of the users who rated each item in training, float32 [items, D]."""
-    sums = np.zeros((len(catalogue.items), user_vectors.shape[1]), np.float32)
-    np.add.at(sums, train.item, user_vectors[train.user])
-    count = np.bincount(train.item, minlength=len(catalogue.items))
-    return sums / np.maximum(count, 1)[:, None].astype(np.float32)
+    shape = len(catalogue.items), len(user_vectors)
+    fans = sparse.coo_array((np.ones(len(train), np.float32), (train.item, train.user)), shape)
+    count = np.maximum(np.bincount(train.item, minlength=shape[0]), 1)
+    return (fans.tocsr() @ user_vectors) / count[:, None].astype(np.float32)
 
 
 def _id_table(raw_ids: np.ndarray, default: int) -> tf.lookup.StaticHashTable:

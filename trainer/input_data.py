@@ -96,8 +96,8 @@ def catalogue_of(
     """
     first_of_user, first_of_item = _first_rows(train.user_id), _first_rows(train.item_id)
     rows = np.union1d(first_of_user, first_of_item)
-    examples = list(serialized_examples(entity_files).as_numpy_iterator())
-    encoded = _encode(tf.constant(examples), transform)
+    (examples,) = serialized_examples(entity_files).batch(len(rows))
+    encoded = _encode(examples, transform)
 
     def entities(side: Side, id_name: str, ids: pa.DictionaryArray, first: np.ndarray) -> Entities:
         place = np.searchsorted(rows, first)

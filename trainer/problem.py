@@ -114,40 +114,44 @@ class Moments:
     exclude: np.ndarray
 
 
-class ByUser:
-    """Ratings user by user, ready to be looked up inside a TensorFlow graph.
+class Grouped:
+    """Ratings grouped by user, or by item, ready to be looked up inside a TensorFlow graph.
 
     Attributes:
-      ratings: of how many ratings each user is, int32 [users + 1]; the unknown user, one past
-        the last, has rated nothing.
+      ratings: of how many ratings each user (item) is, int32 [count + 1]; the unknown one, one
+        past the last, has none.
     """
 
-    def __init__(self, rows: Interactions, users: int) -> None:
+    def __init__(
+        self, own: np.ndarray, other: np.ndarray, count: int, strength: np.ndarray | None = None
+    ) -> None:
         """Sorts the ratings.
 
         Args:
-          rows: some ratings.
-          users: number of users; a `rows.user` from there on is unknown, and left out.
+          own: their users, to group by, int [R].
+          other: their items, int [R] (or `own` the items, and these the users).
+          count: number of users; an `own` from there on is unknown, and left out.
+          strength: of events, float32 [R].
         """
-        order = np.argsort(rows.user, kind="stable")[: np.count_nonzero(rows.user < users)]
-        self.ratings = np.append(np.bincount(rows.user[order], minlength=users), 0).astype(np.int32)
+        order = np.argsort(own, kind="stable")[: np.count_nonzero(own < count)]
+        self.ratings = np.append(np.bincount(own[order], minlength=count), 0).astype(np.int32)
         self._starts = (np.cumsum(self.ratings) - self.ratings).astype(np.int32)
-        self._item = tf.constant(rows.item[order].astype(np.int32))
-        self._strength = None if rows.strength is None else tf.constant(rows.strength[order])
+        self._other = tf.constant(other[order].astype(np.int32))
+        self._strength = None if strength is None else tf.constant(strength[order])
 
-    def of(self, user: tf.Tensor) -> tf.Tensor:
+    def of(self, own: tf.Tensor) -> tf.Tensor:
         """All ratings of some users [B], as (row of the batch, item): int32 [P, 2]."""
-        spans = self._spans(user)
+        spans = self._spans(own)
         rows = tf.cast(spans.value_rowids(), tf.int32)
-        return tf.stack([rows, tf.gather(self._item, spans.values)], axis=1)
+        return tf.stack([rows, tf.gather(self._other, spans.values)], axis=1)
 
-    def strengths(self, user: tf.Tensor) -> tf.Tensor:
+    def strengths(self, own: tf.Tensor) -> tf.Tensor:
         """Of events, the strength of each of those: float32 [P]."""
-        return tf.gather(self._strength, self._spans(user).values)
+        return tf.gather(self._strength, self._spans(own).values)
 
-    def _spans(self, user: tf.Tensor) -> tf.RaggedTensor:
-        start = tf.gather(self._starts, user)
-        return tf.ragged.range(start, start + tf.gather(self.ratings, user))
+    def _spans(self, own: tf.Tensor) -> tf.RaggedTensor:
+        start = tf.gather(self._starts, own)
+        return tf.ragged.range(start, start + tf.gather(self.ratings, own))
 
 
 class Histories:
@@ -217,7 +221,6 @@ class Problem:
       catalogue: users, with what they rated latest, and items.
       train: rows to learn from.
       validation: rows to stop by; none: training does not stop early.
-      histories: what users had rated at any moment.
       history: so many of a user's latest ratings are seen.
     """
 
@@ -230,13 +233,21 @@ class Problem:
         seed: int,
     ) -> None:
         """Puts both splits together; `history` may be 0."""
-        self.history = history
-        self.histories = Histories(train, len(catalogue.users), seed)
-        latest = self.histories.after(np.arange(len(catalogue.users) + 1))
-        seen, age = self.histories.latest(latest, history)
-        users = dataclasses.replace(catalogue.users, history=(seen.numpy(), age.numpy()))
-        self.catalogue = dataclasses.replace(catalogue, users=users)
+        self.history, self._seed = history, seed
         self.train, self.validation = train, validation
+        count = len(catalogue.users)
+        seen, age = np.zeros((count + 1, 0), np.int32), np.zeros((count + 1, 0), np.float32)
+        if history:
+            self.catalogue = catalogue
+            latest = self.histories.latest(self.histories.after(np.arange(count + 1)), history)
+            seen, age = (part.numpy() for part in latest)
+        users = dataclasses.replace(catalogue.users, history=(seen, age))
+        self.catalogue = dataclasses.replace(catalogue, users=users)
+
+    @functools.cached_property
+    def histories(self) -> Histories:
+        """What users had rated at any moment; sorting it takes a while, so only if it is needed."""
+        return Histories(self.train, len(self.catalogue.users), self._seed)
 
     @functools.cached_property
     def rating_mean(self) -> float:

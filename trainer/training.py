@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfx_recommender.trainer.hyperparameters import Training
 from tfx_recommender.trainer.losses import Loss
-from tfx_recommender.trainer.problem import ByUser, Interactions, Moments, Problem
+from tfx_recommender.trainer.problem import Grouped, Interactions, Moments, Problem
 
 # A table of users and items of up to so many bytes says who rated what; beyond, it is looked up.
 _TABLE = 1 << 26
@@ -42,23 +42,25 @@ class Batches:
           by_user: whether an example is a user.
           seed: of order and negatives.
         """
-        catalogue, histories = problem.catalogue, problem.histories
+        catalogue = problem.catalogue
         users, items = len(catalogue.users), len(catalogue.items)
-        self._problem, self._items, self._seed = problem, items, seed
+        self._problem, self._users, self._items, self._seed = problem, users, items, seed
         own = np.bincount(rows.user, minlength=users + 1)
-        self._rows = ByUser(rows, users) if by_user else None
+        self._rows = Grouped(rows.user, rows.item, users, rows.strength) if by_user else None
         if by_user:
             user = np.flatnonzero(own[:users])
             columns: dict[str, Any] = {"user": user, "share": np.ones(len(user), np.float32)}
             size = round(config.batch_size * len(user) / max(1, len(rows)))
         else:
-            moments = histories.of_train if rows is problem.train else histories.after(rows.user)
             columns = {
                 "user": rows.user,
                 "item": rows.item,
                 "share": (1 / own[rows.user]).astype(np.float32),
-                "moment": dataclasses.asdict(moments),
             }
+            if problem.history:
+                histories, is_train = problem.histories, rows is problem.train
+                moments = histories.of_train if is_train else histories.after(rows.user)
+                columns["moment"] = dataclasses.asdict(moments)
             given = {"rating": rows.rating, "strength": rows.strength}
             columns |= {name: column for name, column in given.items() if column is not None}
             size = config.batch_size
@@ -78,8 +80,8 @@ class Batches:
             table[train.user, train.item] = True
             self._table = tf.constant(table)
         else:
-            self._rated = ByUser(train, users)
-            self._keys = tf.constant(np.sort(train.user * items + train.item))
+            self._rated = Grouped(train.user, train.item, users)
+            self._raters = Grouped(train.item, train.user, items)
         weight = np.bincount(train.item, minlength=items) ** getattr(config, "popularity", 0.0)
         self._cumulative = tf.constant(np.cumsum(weight) / weight.sum())
         expected = np.maximum(weight, 1e-9) / weight.sum() * max(1, self._negatives)
@@ -116,10 +118,10 @@ class Batches:
         if self._rows is not None:
             pairs = self._rows.of(position)
         else:
-            moments = Moments(**batch["moment"])
-            user["history"], user["age"] = self._problem.histories.latest(
-                moments, self._problem.history
-            )
+            if self._problem.history:
+                user["history"], user["age"] = self._problem.histories.latest(
+                    Moments(**batch["moment"]), self._problem.history
+                )
             own = tf.range(tf.size(examples)), tf.cast(batch["item"], tf.int32)
             pairs = tf.stack(own, axis=1)
         batch |= {
@@ -154,10 +156,16 @@ class Batches:
         """Whether users [E] rated items [N] in training: bool [E, N]."""
         if self._table is not None:
             return tf.gather(tf.gather(self._table, user), item, axis=1)
-        keys = user[:, None] * self._items + tf.cast(item, tf.int64)
-        place = tf.searchsorted(self._keys, tf.reshape(keys, [-1]))
-        found = tf.gather(self._keys, tf.minimum(place, tf.size(self._keys) - 1))
-        return tf.reshape(found, tf.shape(keys)) == keys
+        # Who rated these items, and is one of these users: fewer than all that they rated.
+        distinct, place = tf.unique(user)
+        places = tf.range(tf.size(distinct)) + 1
+        place_of = tf.scatter_nd(distinct[:, None], places, [self._users + 1])
+        raters = self._raters.of(item)
+        found = tf.gather(place_of, raters[:, 1]) - 1
+        cells = tf.stack([found, raters[:, 0]], axis=1)[found >= 0]
+        rated = tf.fill([tf.size(distinct), tf.size(item)], False)
+        rated = tf.tensor_scatter_nd_update(rated, cells, tf.fill(tf.shape(cells)[:1], True))
+        return tf.gather(rated, place)
 
 
 def fit(
@@ -184,7 +192,8 @@ def fit(
     """
     train, validation = problem.train, problem.validation
     batches = Batches(train, problem, config, loss.by_user, seed)
-    loss(batches.gather(*(drawn[0] for drawn in batches.draw(0))))  # makes the weights
+    examples, negatives = batches.draw(0)
+    loss(batches.gather(examples[0, :1], negatives[0]))  # makes the weights
     variables = loss.trainable_variables
     if not variables:
         return []

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfx_recommender.trainer.losses import Head, score_pairs
-from tfx_recommender.trainer.problem import ByUser, Problem
+from tfx_recommender.trainer.problem import Grouped, Problem
 
 _ROWS = 256
 
@@ -34,7 +34,7 @@ def ndcg(head: Head, problem: Problem, k: int) -> float:
     """
     rows, catalogue = problem.validation, problem.catalogue
     users, items = len(catalogue.users), len(catalogue.items)
-    rated = ByUser(problem.train, users)
+    rated = Grouped(problem.train.user, problem.train.item, users)
     known = np.flatnonzero((rows.user < users) & (rows.item < items))
     vectors = head.item(_rows(catalogue.items.table(), np.arange(items)))
     gains = []

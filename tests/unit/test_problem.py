@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfx_recommender.trainer.problem import ByUser, Histories, Interactions
+from tfx_recommender.trainer.problem import Grouped, Histories, Interactions
 
 USERS, LENGTH = 3, 4
 
@@ -78,5 +78,5 @@ def test_without_times_all_ratings_are_equals() -> None:
 
 def test_all_ratings_of_some_users_are_looked_up() -> None:
     rows = Interactions(np.array([1, 0, 1]), np.array([5, 6, 7]), np.zeros(3, np.float32))
-    pairs = ByUser(rows, 2).of(np.array([1, 0, 2]))
+    pairs = Grouped(rows.user, rows.item, 2).of(np.array([1, 0, 2]))
     assert {tuple(pair) for pair in pairs.numpy()} == {(0, 5), (0, 7), (1, 6)}
