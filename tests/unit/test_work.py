@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import tensorflow as tf
+import tfx.components  # noqa: F401 - must be imported before TFMA on older glibc
 
 from tests.contract import problems
+from tfx_recommender.components.evaluator import comparison
 from tfx_recommender.components.ratings_example_gen import dataset, example_file, table_file
 from tfx_recommender.components.ratings_example_gen.config import Data, Random
 from tfx_recommender.trainer import hyperparameters, losses, run_fn, training
@@ -98,3 +102,20 @@ def test_what_statistics_and_vocabularies_are_made_of_is_a_row_for_each_user_and
 
 def examples_of(written: dict[str, Any], name: str) -> int:
     return len(list(tf.data.TFRecordDataset(written["files"][name])))
+
+
+def test_tfma_gets_a_row_for_what_slices_tell_apart_not_for_each_rating() -> None:
+    rng = np.random.default_rng(0)
+    values = [[b"F"], [b"M"], None, [b"F", b"M"]]
+    slices = [
+        pa.array([values[n] for n in rng.integers(0, 4, ROWS)], pa.list_(pa.binary())),
+        pa.array([[b"%d" % n] for n in rng.integers(1, 11, ROWS)], pa.list_(pa.binary())),
+    ]
+    groups = comparison._Groups(slices)
+    assert len(groups) == 40
+    numbers = np.arange(ROWS)
+    lists = groups.lists(numbers).to_pylist()
+    assert sorted(itertools.chain.from_iterable(lists)) == numbers.tolist()
+    for first, rows in zip(groups.first, lists, strict=True):
+        for values in slices:
+            assert set(map(str, values.take(rows).to_pylist())) == {str(values[first].as_py())}
