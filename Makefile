@@ -10,7 +10,7 @@ PEERS := .venv-peers
 ROWS := 10000 100000 1000000
 SHIPPED_ROWS := 100000 1000000 17359346
 
-.PHONY: help setup demo test test-fast test-kubeflow bench-speed bench-accuracy image lint format lock clean
+.PHONY: help setup demo test test-fast test-kubeflow bench-speed bench-serving bench-accuracy image lint format lock clean
 
 help:  ## Lists the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -33,6 +33,9 @@ test-kubeflow: setup  ## Builds the image and runs the compiled pipeline in cont
 
 bench-speed: setup  ## Compares with stock TFX, node by node, on generated data (SCALE=full: ours as shipped, to 17 million)
 	@$(BIN)/python -m benchmarks.speed $(if $(filter full,$(SCALE)),$(SHIPPED_ROWS:%=--shipped %),$(ROWS:%=--rows %))
+
+bench-serving: setup  ## Measures latency and throughput of served models (OPTIONS="--help" tells more)
+	@$(BIN)/python -m benchmarks.serving $(OPTIONS)
 
 bench-accuracy: setup $(PEERS)/made  ## Compares with the peers on MovieLens-100k (OPTIONS="--help" tells more)
 	@$(BIN)/tfx-recommender data movielens-100k

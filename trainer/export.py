@@ -142,6 +142,36 @@ class _History(tf.Module):
         return tf.stack([spans.value_rowids(), tf.gather(self.positions, spans.values)], axis=1)
 
 
+class _Vectors(tf.Module):
+    """Item vectors, float32 [1, items, D], of which a head takes parts.
+
+    In a graph each part would be copied from all vectors at every request; on a large catalogue
+    that takes longer than the scores. So a part that is taken becomes a variable of its own, when
+    the head interacts with it eagerly for the first time; graphs built later find it there.
+    """
+
+    def __init__(self, values: np.ndarray) -> None:
+        super().__init__(name="item_vectors")
+        self.values = values
+        self.parts: dict[str, _Vectors] = {}
+        self.variable: tf.Variable | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.values.shape
+
+    def __getitem__(self, key: Any) -> _Vectors:
+        if repr(key) not in self.parts:
+            self.parts[repr(key)] = _Vectors(self.values[key])
+        return self.parts[repr(key)]
+
+    def __tf_tensor__(self, dtype: Any = None, name: str | None = None) -> tf.Tensor:
+        """What TensorFlow calls where it needs a tensor."""
+        if self.variable is None:
+            self.variable = tf.Variable(self.values, trainable=False)
+        return tf.convert_to_tensor(self.variable, dtype, name=name)
+
+
 class _ServedModel(tf.Module):
     def __init__(
         self,
@@ -163,7 +193,9 @@ class _ServedModel(tf.Module):
         self.now = np.inf if train.time is None else 0.0
         head = model.preference_head
         item_vectors = head.item(catalogue.items.table()).numpy()
-        self.item_vectors = tf.Variable(item_vectors[:-1], trainable=False)
+        self.item_vectors = _Vectors(item_vectors[None, :-1])
+        anyone = tf.nest.map_structure(lambda column: column[:1], catalogue.users.table())
+        head.interact(head.user(anyone), self.item_vectors)
         self.fans = None
         if not head.sequential:
             user_vectors = head.user(catalogue.users.table()).numpy()
@@ -234,7 +266,7 @@ class _ServedModel(tf.Module):
         liked_pairs = tf.where(liked < count)
         liked_pairs = tf.stack([liked_pairs[:, 0], tf.gather_nd(liked, liked_pairs)], axis=1)
         vectors = self._user_vectors(user_id, liked)
-        scores = self.model.preference_head.interact(vectors, self.item_vectors[None])
+        scores = self.model.preference_head.interact(vectors, self.item_vectors)
         hidden = tf.concat([self.history.pairs(user_id), liked_pairs], axis=0)
         minus_infinity = tf.fill([tf.shape(hidden)[0]], -np.inf)
         scores = tf.tensor_scatter_nd_update(scores, hidden, minus_infinity)

@@ -97,6 +97,19 @@ def test_recommend_ranks_as_preference_scores(served: Any) -> None:
     )
 
 
+def test_recommend_cuts_up_no_item_vectors(served: Any) -> None:
+    (function,) = tf.saved_model.load(served[3]).recommend.concrete_functions
+    # Of what depends on the request some dimension is unknown.
+    of_items = [
+        operation
+        for operation in function.graph.get_operations()
+        for given in operation.inputs
+        if given.shape.is_fully_defined() and problems.ITEMS in given.shape.as_list()
+    ]
+    assert of_items
+    assert not [x.name for x in of_items if x.type in {"StridedSlice", "Split", "SplitV"}]
+
+
 def test_k_beyond_the_catalogue_is_padded(served: Any) -> None:
     answer = recommend(served, ["u0"], problems.ITEMS + 7)
     assert answer["item_id"].shape == answer["score"].shape == (1, problems.ITEMS + 7)
