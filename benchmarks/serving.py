@@ -136,7 +136,7 @@ def heads_of(name: str, problem: Any) -> tuple[Any, Any]:
     mlp = rating.mlp if isinstance(rating, hyperparameters.HybridRating) else rating
     rating_head = run_fn.ARCHITECTURES["mlp"].rating_head(mlp, problem, seed=0)
     if mlp is not rating:
-        rating_head = hybrid.Head(sampled(rating.mf), rating_head)
+        rating_head = hybrid.Head([sampled(rating.mf), rating_head])
     return rating_head, preference_head
 
 
