@@ -93,7 +93,9 @@ def evaluate(
         train_counts = np.bincount(codes[of_train], minlength=codes.max() + 1)[codes[of_test]]
         slices[column] = _lists(deciles(train_counts).astype(bytes), np.ones(len(label), int))
     features = {key for spec in config.slicing_specs for key in spec.feature_keys}
-    slices |= {name: test_rows.column(name) for name in features - slices.keys()}
+    # A feature that no row has is missed by TFMA, as it should be.
+    given = sorted(features & set(test_rows.schema.names))
+    slices |= {name: test_rows.column(name) for name in given}
     groups = _Groups(list(slices.values()))
     columns = {name: column.take(groups.first) for name, column in slices.items()}
     columns[label_key] = groups.lists(label)
