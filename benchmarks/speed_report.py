@@ -62,7 +62,7 @@ def write(results: dict[str, dict[str, Any]], folder: Path) -> None:
     compared = {rows: of for rows, of in sizes.items() if {"stock", "ours"} <= of.keys()}
     shipped = {rows: of["shipped"] for rows, of in sizes.items() if "shipped" in of}
     found = {rows: lines(of) for rows, of in compared.items()}
-    parts = [_INTRODUCTION]
+    parts = [_INTRODUCTION, _COMPARED] if compared else [_INTRODUCTION]
     for rows in compared:
         machines = (f"{side}: {compared[rows][side]['machine']}" for side in ("stock", "ours"))
         parts.append(f"\n### {rows:,} ratings ({'; '.join(machines)})\n\n{comparison(found[rows])}")
@@ -79,7 +79,8 @@ _INTRODUCTION = """# Speed
 Written by `make bench-speed`, on generated ratings (like LibimSeTi's). Nodes run one at a time,
 each in a process of its own, on either side; seconds are of its execution, memory is what that
 process held at most, with what the imports hold. How: the top of `speed.py`, `stock.py`.
-
+"""
+_COMPARED = """
 ## Stock TFX 1.21 and ours
 
 The same MLP, epochs, batch size, splits and launcher. What stock TFX does not do (a ranking head,
