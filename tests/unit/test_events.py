@@ -14,7 +14,7 @@ from tests.unit.test_splitting import LEAVE_LAST_OUT, RANDOM, TIME
 from tfx_recommender.components.errors import BadDataError
 from tfx_recommender.components.ratings_example_gen import dataset, ratings_table, schema
 from tfx_recommender.components.ratings_example_gen.config import Data, Split
-from tfx_recommender.transform.features import SPLITS
+from tfx_recommender.transform.features import SPLITS, WEIGHTS
 
 HEADER = "user_id,item_id,clicks,timestamp\n"
 
@@ -118,6 +118,6 @@ def test_d6_a_pair_is_in_one_split_and_later_events_never_move_it_from_train_to_
 def test_the_schema_asks_for_a_finite_strength_and_knows_no_rating(tmp_path: Path) -> None:
     written = schema.schema_of(data_of(tmp_path, "").columns())
     features = {feature.name: feature for feature in written.feature}
-    assert set(features) == {"user_id", "item_id", "strength", "timestamp"}
+    assert set(features) == {"user_id", "item_id", "strength", "timestamp", *WEIGHTS}
     domain = features["strength"].float_domain
     assert (domain.min, domain.disallow_nan, domain.disallow_inf) == (0, True, True)

@@ -103,7 +103,8 @@ def test_outputs_lie_where_the_launcher_looks_and_keep_their_uri(
     output = json.loads((small / "out" / "output.json").read_text())["artifacts"]
     (examples,) = output["examples"]["artifacts"]
     assert examples["uri"] == f"{scheme}bucket/run/examples"
-    assert json.loads(examples["metadata"]["split_names"]) == ["train", "validation", "test"]
+    names = ["train", "validation", "test", "train_entities", "entities"]
+    assert json.loads(examples["metadata"]["split_names"]) == names
     written = Path(folders[scheme]) / "bucket" / "run"
     assert any((written / "examples" / "Split-train").iterdir())
     assert (written / "schema_artifact" / "schema.pbtxt").exists()
