@@ -52,7 +52,7 @@ def lines(measured: dict[str, Any]) -> dict[str, Line]:
 
 
 def write(results: dict[str, dict[str, Any]], folder: Path) -> None:
-    """Writes all three files.
+    """Writes speed.md, and the plots of what was measured.
 
     Args:
       results: rows -> side -> what `speed.measure` returned.

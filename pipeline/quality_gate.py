@@ -44,7 +44,7 @@ def eval_config(config: Config) -> str:
     RMSE and HitRate@K have a bound and a least improvement on the baseline each, other metrics
     the bounds that the config gives, on all rows together; RMSE may have a bound in every decile
     too. Improvements are absolute: TFMA's relative ones are NaN against a baseline of 0.
-    Where a sample of users is ranked, the bounds of HitRate@K and NDCG@K, and the former's least
+    Where a sample of users is ranked, the smallest HitRate@K and NDCG@K, and the former's least
     improvement, are asked of the lower ends of their confidence intervals.
     In every configured slice RMSE must be a number. The sampled protocol gates nothing.
     Of events there are no metrics of ratings, nor deciles: HitRate@K must be a number in slices.
@@ -85,25 +85,22 @@ def eval_config(config: Config) -> str:
             _bound(_on_slices(added), gate)
             continue
         lower = add(_LOWER_BOUNDS[metric], f"{name}_lower_bound", True)
-        _bound_value(_on_slices(lower), gate)
+        if gate.min is not None:
+            _on_slices(lower).value_threshold.lower_bound.value = gate.min
         if isinstance(gate, HitRateGate):
             gain = add("CatalogueHitRateGain", f"{name}_gain_lower_bound", True)
             _on_slices(gain).value_threshold.lower_bound.value = gate.min_improvement
+        elif gate.max is not None:
+            _on_slices(added).value_threshold.upper_bound.value = gate.max
     return json_format.MessageToJson(result, sort_keys=True)
 
 
-def _bound_value(
-    threshold: config_pb2.MetricThreshold, gate: RmseGate | HitRateGate | Bounds
-) -> None:
+def _bound(threshold: config_pb2.MetricThreshold, gate: RmseGate | HitRateGate | Bounds) -> None:
     least, greatest = getattr(gate, "min", None), getattr(gate, "max", None)
     if least is not None:
         threshold.value_threshold.lower_bound.value = least
     if greatest is not None:
         threshold.value_threshold.upper_bound.value = greatest
-
-
-def _bound(threshold: config_pb2.MetricThreshold, gate: RmseGate | HitRateGate | Bounds) -> None:
-    _bound_value(threshold, gate)
     if isinstance(gate, RmseGate):
         threshold.change_threshold.absolute.value = -gate.min_improvement
         threshold.change_threshold.direction = config_pb2.LOWER_IS_BETTER

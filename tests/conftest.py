@@ -107,14 +107,19 @@ def write_small_data(folder: Path, seed: int = 0) -> None:
                 score = 3 + 0.9 * taste[user] @ trait[item] + rng.normal() * 0.3
                 rating = int(np.clip(np.round(score), 1, 5))
                 file.write(f"{user_id(user)},ï{item},{rating},{time}\n")
+    write_metadata(folder, rng, USERS, ITEMS)
+
+
+def write_metadata(folder: Path, rng: np.random.Generator, users: int, items: int) -> None:
+    """`users.csv`, some without age, and `items.csv`, some without genres."""
     with open(folder / "users.csv", "w", encoding="utf-8") as file:
         file.write("user_id,age,gender\n")
-        for user in range(USERS):
+        for user in range(users):
             age = "" if user % 9 == 0 else rng.integers(18, 70)
             file.write(f"{user_id(user)},{age},{'FM'[user % 2]}\n")
     with open(folder / "items.csv", "w", encoding="utf-8") as file:
         file.write("item_id,title,genres\n")
-        for item in range(ITEMS):
+        for item in range(items):
             genres = rng.choice(["war", "noir", "children's"], rng.integers(0, 3), replace=False)
             file.write(f'ï{item},"Títle, {item}",{"|".join(genres)}\n')
 

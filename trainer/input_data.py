@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,10 +15,12 @@ from tfx_recommender.trainer.problem import Catalogue, Entities, EntityShape, In
 from tfx_recommender.transform import column_files
 from tfx_recommender.transform.features import (
     ITEM_ID,
+    ITEM_WEIGHT,
     RATING,
     STRENGTH,
     TIMESTAMP,
     USER_ID,
+    USER_WEIGHT,
     Columns,
     Side,
 )
@@ -79,44 +82,38 @@ def concatenate(*splits: Ratings) -> Ratings:
 
 
 def catalogue_of(
-    entity_files: str,
-    train: Ratings,
-    columns: Columns,
-    transform: tft.TFTransformOutput,
-    oov_buckets: int,
+    entity_files: str, columns: Columns, transform: tft.TFTransformOutput, oov_buckets: int
 ) -> Catalogue:
-    """Collects the users and items of the train split, in order of first appearance.
+    """The users and items of the train split, in order of first appearance.
 
     Args:
       entity_files: the pattern of TRAIN_ENTITIES, whose rows go through the transform graph.
-      train: the train split.
       columns: the column contract.
       transform: the transform graph.
       oov_buckets: embeddings that ids out of vocabulary share.
     """
-    first_of_user, first_of_item = _first_rows(train.user_id), _first_rows(train.item_id)
-    rows = np.union1d(first_of_user, first_of_item)
-    (examples,) = serialized_examples(entity_files).batch(len(rows))
-    encoded = _encode(examples, transform)
+    examples = tf.concat(list(serialized_examples(entity_files).batch(1 << 16)), axis=0)
+    raw = tf.io.parse_example(examples, transform.raw_feature_spec())
+    encoded = _encode(raw, transform)
 
-    def entities(side: Side, id_name: str, ids: pa.DictionaryArray, first: np.ndarray) -> Entities:
-        place = np.searchsorted(rows, first)
-        numeric = [encoded[f.name][place] for f in columns.of(side, "numeric")]
+    def entities(side: Side, id_name: str, weight_name: str) -> Entities:
+        first = np.flatnonzero(raw[weight_name].numpy()[:, 0])
+        numeric = [encoded[f.name][first] for f in columns.of(side, "numeric")]
         table = np.stack(numeric, axis=1) if numeric else np.zeros((len(first), 0))
         unknown = transform.vocabulary_size_by_name(id_name)
         return Entities(
-            raw_ids=np.array(ids.dictionary.to_pylist(), dtype=object),
-            index=np.append(encoded[id_name][place], unknown),
+            raw_ids=raw[id_name].numpy()[first, 0],
+            index=np.append(encoded[id_name][first], unknown),
             numeric=np.append(table, np.zeros((1, table.shape[1])), axis=0).astype(np.float32),
             categories={
-                f.name: np.pad(encoded[f.name][place], ((0, 1), (0, 0)), constant_values=-1)
+                f.name: np.pad(encoded[f.name][first], ((0, 1), (0, 0)), constant_values=-1)
                 for f in columns.of(side, "category", "categories")
             },
         )
 
     return Catalogue(
-        entities("user", USER_ID, train.user_id, first_of_user),
-        entities("item", ITEM_ID, train.item_id, first_of_item),
+        entities("user", USER_ID, USER_WEIGHT),
+        entities("item", ITEM_ID, ITEM_WEIGHT),
         _shape("user", USER_ID, columns, transform, oov_buckets),
         _shape("item", ITEM_ID, columns, transform, oov_buckets),
     )
@@ -135,21 +132,12 @@ def positions(ids: pa.DictionaryArray, entities: Entities) -> np.ndarray:
     return found.astype(np.int64)[ids.indices.to_numpy()]
 
 
-def _first_rows(ids: pa.DictionaryArray) -> np.ndarray:
-    """The row where each distinct id appears first: codes are in that order."""
-    highest = np.maximum.accumulate(ids.indices.to_numpy())
-    return np.flatnonzero(np.diff(highest, prepend=-1))
-
-
-def _encode(examples: tf.Tensor, transform: tft.TFTransformOutput) -> dict[str, np.ndarray]:
+def _encode(raw: dict[str, Any], transform: tft.TFTransformOutput) -> dict[str, np.ndarray]:
     """Outputs of `preprocessing_fn` by name; categories padded with -1."""
-    encoded = transform.transform_raw_features(
-        tf.io.parse_example(examples, transform.raw_feature_spec())
-    )
     return {
         name: (tf.sparse.to_dense(value, -1) if isinstance(value, tf.SparseTensor) else value)
         .numpy()
-        for name, value in encoded.items()
+        for name, value in transform.transform_raw_features(raw).items()
     }  # fmt: skip
 
 

@@ -130,9 +130,7 @@ def read(fn_args: Any, config: dict[str, Any]) -> Input:
     train_rows, validation_rows = (
         input_data.read(files, columns) for files in (train_files, validation_files)
     )
-    catalogue = input_data.catalogue_of(
-        entity_files, train_rows, columns, transform, config["oov_buckets"]
-    )
+    catalogue = input_data.catalogue_of(entity_files, columns, transform, config["oov_buckets"])
     return Input(columns, transform, catalogue, train_rows, validation_rows)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from tests.conftest import SMALL_CONFIG, write_config
+from tests.conftest import SMALL_CONFIG, user_id, write_config, write_metadata
 from tfx_recommender.components.evaluator import verdict
 from tfx_recommender.transform import column_files
 
@@ -63,17 +63,8 @@ def _write_data(folder: Path) -> None:
     with open(folder / "ratings.csv", "w", encoding="utf-8") as file:
         file.write("user_id,item_id,rating,timestamp\n")
         for pair, rating, time in zip(pairs, ratings, times, strict=True):
-            file.write(f"u{pair // ITEMS},ï{pair % ITEMS},{rating},{time}\n")
-    with open(folder / "users.csv", "w", encoding="utf-8") as file:
-        file.write("user_id,age,gender\n")
-        for user in range(USERS):
-            age = "" if user % 9 == 0 else rng.integers(18, 70)
-            file.write(f"u{user},{age},{'FMM'[user % 3]}\n")
-    with open(folder / "items.csv", "w", encoding="utf-8") as file:
-        file.write("item_id,title,genres\n")
-        for item in range(ITEMS):
-            genres = rng.choice(["war", "noir", "children's"], rng.integers(0, 3), replace=False)
-            file.write(f"ï{item},Title,{'|'.join(genres)}\n")
+            file.write(f"{user_id(pair // ITEMS)},ï{pair % ITEMS},{rating},{time}\n")
+    write_metadata(folder, rng, USERS, ITEMS)
 
 
 @pytest.fixture(scope="module")

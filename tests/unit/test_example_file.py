@@ -116,7 +116,7 @@ def test_columns_say_what_the_examples_say(data: st.DataObject) -> None:
             for name in ("user_id", "item_id"):
                 expected = [example[name].bytes_list.value[0] for example in examples]
                 assert found[name].to_pylist() == expected
-                # Each distinct id once, in order of appearance: what `catalogue_of` builds on.
+                # Each distinct id once, in order of appearance.
                 assert found[name].dictionary.to_pylist() == list(dict.fromkeys(expected))
             strengths = [example["strength"].float_list.value[0] for example in examples]
             assert found["strength"].to_pylist() == strengths

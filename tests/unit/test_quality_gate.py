@@ -54,9 +54,12 @@ def failures(
     metrics: dict[str, float],
     slice_key: SliceKey = (),
     gates: dict[str, dict[str, float]] = BOUNDS,
+    ranked_users: int | None = None,
 ) -> list[str]:
     """What blocks a candidate with these metrics, by name."""
     overrides = [f"evaluation.gates.{name}={bounds}" for name, bounds in gates.items()]
+    if ranked_users is not None:
+        overrides.append(f"evaluation.ranked_users={ranked_users}")
     loaded = config.load(str(folder / "config.yaml"), overrides)
     # What tfma.ExtractEvaluateAndWriteResults does with it first.
     eval_config = config_util.update_eval_config_with_defaults(
@@ -147,3 +150,34 @@ def test_m2_m3_rankings_of_events_are_gated_alone(
 def test_the_sampled_protocol_gates_nothing(small: Path) -> None:
     nothing = {"sampled_hit_rate_at_5": math.nan, "sampled_ndcg_at_5": math.nan}
     assert failures(small, GOOD | nothing) == []
+
+
+# Of a sample: what is estimated would block, were it not for the lower bounds that decide.
+SAMPLED = GOOD | {
+    "hit_rate_at_5": 0.0,
+    "ndcg_at_5": 0.05,
+    "hit_rate_at_5_lower_bound": 0.2,
+    "hit_rate_at_5_gain_lower_bound": 0.0001,
+    "ndcg_at_5_lower_bound": 0.1,
+}
+
+
+@pytest.mark.parametrize(
+    ("metric", "value"),
+    [
+        ("hit_rate_at_5_lower_bound", 0.199),
+        ("hit_rate_at_5_gain_lower_bound", 0.00009),
+        ("ndcg_at_5_lower_bound", 0.099),
+        ("ndcg_at_5", 0.31),
+        *((name, bad) for name in sorted(SAMPLED.keys() - GOOD.keys()) for bad in (math.nan, None)),
+    ],
+)
+def test_of_a_sample_of_users_the_confidence_bounds_decide(
+    small: Path, metric: str, value: float | None
+) -> None:
+    gates = BOUNDS | {"ndcg": {"min": 0.1, "max": 0.3}}
+    assert failures(small, SAMPLED, gates=gates, ranked_users=9) == []
+    metrics: dict[str, Any] = SAMPLED | {metric: value}
+    if value is None:
+        del metrics[metric]
+    assert failures(small, metrics, gates=gates, ranked_users=9) == [metric]
