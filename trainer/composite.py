@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 
+from tfx_recommender.trainer import factors
 from tfx_recommender.trainer.losses import Head as AnyHead
 
 
@@ -36,7 +36,4 @@ class Head(keras.layers.Layer):
 
     def split(self, vector: Any) -> list[Any]:
         """Each part's own: [..., width] -> [..., width of that part]."""
-        ends = itertools.accumulate(part.width for part in self.parts)
-        return [
-            vector[..., end - part.width : end] for part, end in zip(self.parts, ends, strict=True)
-        ]
+        return factors.split(vector, [part.width for part in self.parts])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 
 class Head(keras.layers.Layer):
@@ -47,3 +50,11 @@ def products(user: Any, item: Any) -> Any:
     if item.shape[0] == 1:  # one list of items for all users: a plain matrix product
         return keras.ops.matmul(user, keras.ops.transpose(item[0]))
     return keras.ops.sum(user[:, None, :] * item, axis=-1)
+
+
+def split(vectors: Any, widths: Sequence[int]) -> list[Any]:
+    """Vectors cut into their parts: [..., sum of widths] -> [..., width] of each."""
+    if isinstance(vectors, tf.Tensor):
+        return tf.split(vectors, widths, axis=-1)  # the gradient of slices takes much longer
+    ends = itertools.accumulate(widths)
+    return [vectors[..., end - width : end] for end, width in zip(ends, widths, strict=True)]

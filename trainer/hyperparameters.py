@@ -97,10 +97,15 @@ class MultilayerPerceptron(_Frozen):
     """Length of a category's embedding."""
     hidden_units: Annotated[tuple[Size, ...], Field(min_length=1)] = (64, 32)
     """Width of each hidden layer, first to last."""
+    products: bool = False
+    """Whether the first layer also sees the product of both embeddings, element by element."""
     dropout: Share = 0.1
     """Share of a user's and of an item's inputs dropped in training."""
     l2: Penalty = 0.01
     """Weight of the squared norm of looked-up embeddings, per row of a batch."""
+    l2_exponent: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
+    """An id's penalty grows with its ratings to this power: 1, as its part of the loss does; 0:
+    one prior for all, which lets go of who rated much and holds who rated little."""
     id_dropout: Share = 0.02
     """Probability in training that an id is taken for an unknown one."""
 

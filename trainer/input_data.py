@@ -96,6 +96,22 @@ def catalogue_of(
     raw = tf.io.parse_example(examples, transform.raw_feature_spec())
     encoded = _encode(raw, transform)
 
+    def shape(side: Side, id_name: str, weight_name: str) -> EntityShape:
+        vocabulary = transform.vocabulary_size_by_name(id_name)
+        ids = vocabulary + oov_buckets
+        weight = raw[weight_name].numpy()[:, 0]
+        return EntityShape(
+            side=side,
+            ids=ids,
+            vocabulary=vocabulary,
+            numeric=len(columns.of(side, "numeric")),
+            categories={
+                feature.name: (*transform.vocabulary_by_name(feature.name), b"\0")
+                for feature in columns.of(side, "category", "categories")
+            },
+            ratings=np.bincount(encoded[id_name], weight, ids).astype(np.int64),
+        )
+
     def entities(side: Side, id_name: str, weight_name: str) -> Entities:
         first = np.flatnonzero(raw[weight_name].numpy()[:, 0])
         numeric = [encoded[f.name][first] for f in columns.of(side, "numeric")]
@@ -114,8 +130,8 @@ def catalogue_of(
     return Catalogue(
         entities("user", USER_ID, USER_WEIGHT),
         entities("item", ITEM_ID, ITEM_WEIGHT),
-        _shape("user", USER_ID, columns, transform, oov_buckets),
-        _shape("item", ITEM_ID, columns, transform, oov_buckets),
+        shape("user", USER_ID, USER_WEIGHT),
+        shape("item", ITEM_ID, ITEM_WEIGHT),
     )
 
 
@@ -139,23 +155,3 @@ def _encode(raw: dict[str, Any], transform: tft.TFTransformOutput) -> dict[str, 
         .numpy()
         for name, value in transform.transform_raw_features(raw).items()
     }  # fmt: skip
-
-
-def _shape(
-    side: Side,
-    id_name: str,
-    columns: Columns,
-    transform: tft.TFTransformOutput,
-    oov_buckets: int,
-) -> EntityShape:
-    vocabulary = transform.vocabulary_size_by_name(id_name)
-    return EntityShape(
-        side=side,
-        ids=vocabulary + oov_buckets,
-        vocabulary=vocabulary,
-        numeric=len(columns.of(side, "numeric")),
-        categories={
-            feature.name: (*transform.vocabulary_by_name(feature.name), b"\0")
-            for feature in columns.of(side, "category", "categories")
-        },
-    )

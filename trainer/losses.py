@@ -32,8 +32,9 @@ class Head(Protocol):
 
 def score_pairs(head: Head, users: Any, items: Any, training: bool = False) -> Any:
     """Scores of pairs: users [B], items [B] -> float32 [B]."""
-    item = head.item(items, training)[:, None, :]
-    return head.interact(head.user(users, training), item, training)[:, 0]
+    item = keras.ops.expand_dims(head.item(items, training), axis=1)
+    scores = head.interact(head.user(users, training), item, training)
+    return keras.ops.squeeze(scores, axis=1)
 
 
 class Loss(keras.layers.Layer):

@@ -21,6 +21,8 @@ class EntityShape:
       vocabulary: known ids; rows from here on are OOV buckets.
       numeric: number of numeric features.
       categories: feature name -> its distinct values as bytes, the last one for OOV.
+      ratings: how many of the train split look up each row of the table, int64 [ids]; None: not
+        known, and nobody asks (see `embeddings.IdEmbedding`).
     """
 
     side: Literal["user", "item"]
@@ -28,6 +30,7 @@ class EntityShape:
     vocabulary: int
     numeric: int
     categories: Mapping[str, tuple[bytes, ...]]
+    ratings: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)

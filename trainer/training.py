@@ -208,7 +208,10 @@ def fit(
         with tf.GradientTape() as tape:
             value = loss(batch, training=True)
             total = value + sum(loss.losses)
-        optimizer.apply(tape.gradient(total, variables), variables)
+        gradients = tape.gradient(total, variables)
+        # Adam takes two sums of looked-up rows' gradients over the whole table, if they are sparse.
+        dense = [None if one is None else tf.convert_to_tensor(one) for one in gradients]
+        optimizer.apply(dense, variables)
         return value
 
     train_epoch, validate = _epoch(train_step, batches), lambda _: np.nan

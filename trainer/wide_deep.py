@@ -84,8 +84,12 @@ class Head(keras.layers.Layer):
 
     def interact(self, user: Any, item: Any, training: bool = False) -> Any:
         """Scores: user [B, width] and item [B or 1, K, width] -> [B, K]."""
-        wide = factors.products(user[:, : self.wide], item[..., : self.wide])
-        return wide + self.deep.interact(user[:, self.wide :], item[..., self.wide :], training)
+        widths = [self.wide, self.deep.width]
+        (user_wide, user_deep), (item_wide, item_deep) = (
+            factors.split(vector, widths) for vector in (user, item)
+        )
+        wide = factors.products(user_wide, item_wide)
+        return wide + self.deep.interact(user_deep, item_deep, training)
 
 
 def _multi_hot(entities: dict[str, Any], sizes: dict[str, int]) -> Any:

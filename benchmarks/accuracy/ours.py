@@ -154,7 +154,8 @@ class _Side:
             name: (*(value.encode() for value in self._vocabulary(name)), b"")
             for name in self.categories
         }
-        return EntityShape(self.side, size + 1, size, len(self.numeric), values)
+        ratings = np.append(np.unique(self.rows, return_counts=True)[1], 0)
+        return EntityShape(self.side, size + 1, size, len(self.numeric), values, ratings)
 
     def _z_score(self, values: np.ndarray) -> np.ndarray:
         """Over ratings, as tft.scale_to_z_score; 0 where missing."""

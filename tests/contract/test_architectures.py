@@ -103,11 +103,11 @@ def test_penalties_touch_looked_up_rows_only(architecture: str, rows: Interactio
     one = problems.batch(rows, np.arange(1))
     one["negative"] = one["item"]
     with tf.GradientTape() as tape:
-        loss(one, training=False)
+        loss(one, training=True)
         penalty = sum(loss.losses)
-    seen = {
-        problems.USERS + 1: set(rows.user[:1]),
-        problems.ITEMS + 1: {*rows.item[:1], *one["user"]["history"].numpy()[0]},
+    seen = {  # or the OOV bucket in their place
+        problems.USERS + 1: {*rows.user[:1], problems.USERS},
+        problems.ITEMS + 1: {*rows.item[:1], *one["user"]["history"].numpy()[0], problems.ITEMS},
     }
     tables = [v for v in loss.trainable_variables if v.shape[0] in seen]
     touched = []
