@@ -219,8 +219,12 @@ def _write_schema(settings: config.Config, folder: Path) -> str:
     from google.protobuf import text_format
 
     from tfx_recommender.components.ratings_example_gen import schema
+    from tfx_recommender.transform import features
 
     described = schema.schema_of(settings.data.columns())
+    given = [feature for feature in described.feature if feature.name not in features.WEIGHTS]
+    del described.feature[:]
+    described.feature.extend(given)
     for feature in described.feature:
         if feature.name == "item_id":
             feature.name = "profile_id"

@@ -97,7 +97,8 @@ _SHIPPED = """
 `SCALE=full make bench-speed`: `pipeline/configs/libimseti-like.yaml` as it stands, all its
 architectures, at LibimSeTi's size and at shares of it. Growth is the exponent between the two
 largest sizes, in processor seconds by ratings: 1 is linear. Training stops where validation
-improves no more, so a Trainer's epochs may differ from size to size.
+improves no more, so a Trainer's epochs may differ from size to size. Its settings were chosen at
+full size and kept for the others, to compare times: small shares take too few steps to learn much.
 
 ![processor seconds by ratings, each node](speed-growth.png)
 

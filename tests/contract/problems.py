@@ -50,11 +50,12 @@ def catalogue() -> Catalogue:
         numeric=np.zeros((ITEMS + 1, 0), np.float32),
         categories={"genres": np.append(rng.integers(-1, 4, (ITEMS, 3)), [[-1] * 3], axis=0)},
     )
+    genders, genres = (b"F", b"M", b"\0"), (b"a", b"b", b"c", b"d", b"\0")
     return Catalogue(
         users,
         items,
-        EntityShape("user", USERS + 1, USERS, 1, {"gender": (b"F", b"M", b"\0")}),
-        EntityShape("item", ITEMS + 1, ITEMS, 0, {"genres": (b"a", b"b", b"c", b"d", b"\0")}),
+        EntityShape("user", USERS + 1, USERS, 1, {"gender": genders}, np.full(USERS + 1, 7)),
+        EntityShape("item", ITEMS + 1, ITEMS, 0, {"genres": genres}, 1 + np.arange(ITEMS + 1)),
     )
 
 
@@ -106,10 +107,12 @@ def losses_of(architecture: str, rows: Interactions, plain: bool = False) -> lis
     off = {"l2": 0.0, "id_dropout": 0.0} if plain else {}
     mf = off | ({"bias_l2": 0.0} if plain else {})
     mlp = off | ({"dropout": 0.0} if plain else {})
+    products = {"products": True, "l2_exponent": 0.5}
     wide = mlp | ({"wide_l2": 0.0} if plain else {})
     rating, preference = {
         "mf": (sampler, mf),
-        "mlp": (mlp, mlp),
+        # What wide_deep, whose deep part is an MLP too, leaves out.
+        "mlp": (mlp | products, mlp | products),
         "hybrid": ({"mf": sampler | {"side_information": 8}, "mlp": mlp}, mlp),
         "wide_deep": (wide, wide),
         "two_tower": (mlp, mlp),

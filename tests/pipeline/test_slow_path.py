@@ -159,6 +159,31 @@ def test_vocabularies_and_z_scores(slow: SlowPath, outputs: dict[str, str]) -> N
     np.testing.assert_allclose(encoded["age"].numpy(), expected, rtol=1e-5, atol=1e-6)
 
 
+def test_ratings_of_each_row_of_an_embedding(
+    slow: SlowPath, outputs: dict[str, str], folder: Path
+) -> None:
+    import tensorflow_transform as tft
+
+    from tfx_recommender.pipeline import config
+    from tfx_recommender.trainer import input_data
+
+    settings = config.load(str(folder / "config.yaml"))
+    transform = tft.TFTransformOutput(outputs["transform_graph"])
+    catalogue = input_data.catalogue_of(
+        f"{outputs['examples']}/Split-train_entities/*",
+        settings.data.columns(),
+        transform,
+        settings.vocabulary.oov_buckets,
+    )
+    train = slow.splits["train"]
+    for name, shape in (("user_id", catalogue.user_shape), ("item_id", catalogue.item_shape)):
+        count = Counter(row[name].encode() for row in train)
+        assert shape.ratings is not None
+        known = dict(zip(transform.vocabulary_by_name(name), shape.ratings.tolist(), strict=False))
+        assert known == {value: n for value, n in count.items() if n >= MIN_COUNT}
+        assert shape.ratings.sum() == len(train)  # the rest is looked up in OOV buckets
+
+
 def evaluation(outputs: dict[str, str], ranked_users: int, folder: Path) -> Any:
     """The baseline compared with itself."""
     import apache_beam as beam
