@@ -134,7 +134,7 @@ def run_ours(folder: Path, shipped: bool = False) -> dict[str, Any]:
         found = world.observe(settings.data, settings.serving_directory, None, False)
     pipeline = dag.create_pipeline(settings, found, str(folder / "root"))
     used, record, store = _run(local_runner, pipeline, folder)
-    result = _result(start_up, {"fingerprint": fingerprint, **used})
+    result = _result(start_up, {"fingerprint": fingerprint, **used}, folder)
     if shipped:
         summary = outcome.summarise(settings, record, store, "")
         generator = json.loads((folder / synthetic_ratings.SETTINGS_FILE).read_text())
@@ -163,7 +163,7 @@ def run_stock(folder: Path) -> dict[str, Any]:
     places = str(folder / "csv"), schema, str(folder / "root"), str(folder / "serving")
     pipeline = stock.create_pipeline(*places, EPOCHS, BATCH_SIZE)
     used, _, _ = _run(local_runner, pipeline, folder)
-    return _result(start_up, used)
+    return _result(start_up, used, folder)
 
 
 def _run(local_runner: Any, pipeline: Any, folder: Path) -> tuple[dict[str, Used], Any, Any]:
@@ -184,9 +184,12 @@ def _run(local_runner: Any, pipeline: Any, folder: Path) -> tuple[dict[str, Used
     return {**used, "launcher": whole}, record, store
 
 
-def _result(start_up: Used, used: dict[str, Used]) -> dict[str, Any]:
+def _result(start_up: Used, used: dict[str, Used], folder: Path) -> dict[str, Any]:
     nodes = {"start-up": start_up, **used}
-    return {"nodes": {name: dataclasses.asdict(node) for name, node in nodes.items()}}
+    return {
+        "nodes": {name: dataclasses.asdict(node) for name, node in nodes.items()},
+        "pushed": any((folder / "serving").rglob("saved_model.pb")),
+    }
 
 
 def _write_joined(folder: Path) -> None:
@@ -258,8 +261,8 @@ def measure(side: str, rows: int) -> dict[str, Any]:
 
     Returns:
       `machine`; `nodes`: node -> `wall`, `processor` (s) and `peak` (GiB); `parts` (see
-      `parts_of`); `at_once`, the most that all processes held, GiB; if shipped `quality`: model ->
-      `rmse` and `hit_rate_at_10`.
+      `parts_of`); `pushed`, whether there is a served model at the end; `at_once`, the most that
+      all processes held, GiB; if shipped `quality`: model -> `rmse` and `hit_rate_at_10`.
     """
     machine = f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before"
     with tempfile.TemporaryDirectory() as folder:
