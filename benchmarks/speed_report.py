@@ -88,9 +88,9 @@ _COMPARED = """
 The same MLP, epochs, batch size, splits and launcher. What stock TFX does not do (a ranking head,
 ranks in the whole catalogue of two models, a baseline and two more nodes) has lines of its own and
 is in no other but the whole run. What ours pushes is larger (both heads, who rated what), and is
-written to the disk before it is served. Start-up: the imports of everything that executes nodes, and ours has the launcher's
-too. Ratios are stock's seconds by ours: above 1 we are faster; processor seconds are the ones to
-trust where the machine had other work.
+written to the disk before it is served. Start-up: the imports of everything that executes nodes,
+and ours has the launcher's too. Ratios are stock's seconds by ours: above 1 we are faster;
+processor seconds are the ones to trust where the machine had other work.
 
 ![processor seconds by ratings](speed.png)
 """
