@@ -51,10 +51,7 @@ image:  ## Builds the image of all steps (BASE=… chooses another Debian 13 wit
 
 lint: setup  ## Checks style, types and the direction of imports
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	@# mypy and import-linter need the folders as the one package they are installed as.
-	@rm -rf build/lint && mkdir -p build/lint/tfx_recommender && touch build/lint/tfx_recommender/__init__.py
-	@cp -r pipeline components trainer transform kubeflow build/lint/tfx_recommender/
-	@$(BIN)/mypy && PYTHONPATH=build/lint $(BIN)/lint-imports --no-logo
+	@$(BIN)/mypy && $(BIN)/lint-imports --no-logo
 
 format: setup  ## Formats the code
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .

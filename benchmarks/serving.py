@@ -59,14 +59,14 @@ def build(folder: str, name: str, size: Size) -> None:
     import tensorflow as tf
 
     from tfx_recommender.trainer import export
-    from tfx_recommender.trainer.input_data import Ratings
-    from tfx_recommender.trainer.problem import (
+    from tfx_recommender.trainer.fitting.problem import (
         Catalogue,
         Entities,
         EntityShape,
         Interactions,
         Problem,
     )
+    from tfx_recommender.trainer.input_data import Ratings
     from tfx_recommender.trainer.recommender import Recommender
     from tfx_recommender.transform.features import Columns, Feature
 
@@ -113,31 +113,30 @@ def build(folder: str, name: str, size: Size) -> None:
 
 def heads_of(name: str, problem: Any) -> tuple[Any, Any]:
     """An architecture's rating head and preference head with default settings, not trained."""
-    from tfx_recommender.trainer import factors, hybrid, hyperparameters, run_fn, two_stage
+    from tfx_recommender.trainer.architectures import model
+    from tfx_recommender.trainer.architectures.factors import FactorsHead
+    from tfx_recommender.trainer.architectures.hybrid.model import HybridHead
+    from tfx_recommender.trainer.architectures.hybrid.settings import HybridRating
+    from tfx_recommender.trainer.architectures.mf.settings import BayesianFactorization
+    from tfx_recommender.trainer.architectures.mlp.model import untrained_rating_head
+    from tfx_recommender.trainer.architectures.registry import ARCHITECTURES
+    from tfx_recommender.trainer.fitting.fit import Untrained
+    from tfx_recommender.trainer.fitting.head import Head
 
-    def preference(settings: Any, architecture: str) -> Any:
-        return run_fn.ARCHITECTURES[architecture].preference_head(settings, problem, seed=0)
-
-    def sampled(settings: hyperparameters.BayesianFactorization) -> factors.Head:
+    def sampled(settings: BayesianFactorization) -> FactorsHead:
         shapes = problem.catalogue.user_shape, problem.catalogue.item_shape
         rng, width = np.random.default_rng(0), 1 + settings.embedding_size
-        return factors.Head(*(rng.normal(size=(s.ids, width)).astype(np.float32) for s in shapes))
+        return FactorsHead(*(rng.normal(size=(s.ids, width)).astype(np.float32) for s in shapes))
 
-    defaults = hyperparameters.ARCHITECTURES[name]
-    rating, ranking = defaults.rating(), defaults.preference()
-    if isinstance(ranking, hyperparameters.TwoStageRanking):
-        stages = ranking.candidates, ranking.ranking
-        first, second = (preference(stage, stage.architecture) for stage in stages)
-        preference_head = two_stage.Head(first, second, ranking.number)
-    else:
-        preference_head = preference(ranking, name)
-    if isinstance(rating, hyperparameters.BayesianFactorization):
+    row = ARCHITECTURES[name]
+    rating, fitter = row.rating(), Untrained(0)
+    preference_head = model.fit_preference(name, row.preference(), problem, fitter)
+    if isinstance(rating, BayesianFactorization):
         return sampled(rating), preference_head
-    mlp = rating.mlp if isinstance(rating, hyperparameters.HybridRating) else rating
-    rating_head = run_fn.ARCHITECTURES["mlp"].rating_head(mlp, problem, seed=0)
-    if mlp is not rating:
-        rating_head = hybrid.Head([sampled(rating.mf), rating_head])
-    return rating_head, preference_head
+    if isinstance(rating, HybridRating):
+        parts: list[Head] = [sampled(rating.mf), untrained_rating_head(rating.mlp, problem)]
+        return HybridHead(parts), preference_head
+    return model.fit_rating(name, rating, problem, fitter), preference_head
 
 
 def id_of(number: int) -> str:

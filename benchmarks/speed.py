@@ -32,13 +32,15 @@ from typing import Any
 
 import psutil
 
-from tfx_recommender.pipeline import config, slim_imports, synthetic_ratings
+from tfx_recommender.datasets import synthetic_ratings
+from tfx_recommender.pipeline.local import slim_imports
+from tfx_recommender.pipeline.settings import config, config_file
 
 HERE = Path(__file__).parent
 CONFIG = HERE.parent / "pipeline" / "configs" / "libimseti-like.yaml"
 STOCK, OURS, SHIPPED = "stock", "ours", "shipped"
 EPOCHS, BATCH_SIZE = 1, 1024
-# What `trainer/stopwatch.py` and `pipeline/node_process.py` tell the log.
+# What `foundation/stopwatch.py` and `pipeline/local/node_process.py` tell the log.
 _PART = re.compile(r"tfx-recommender: (.+) in ([\d.]+) s \(([\d.]+) s of processor time\)")
 _NODE = re.compile(r"tfx-recommender: (\S+): [\d.]+ s of processor time")
 
@@ -117,7 +119,7 @@ def our_config(folder: Path, shipped: bool = False) -> config.Config:
     }
     settings |= {} if shipped else compared
     overrides = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
-    return config.load(str(CONFIG), overrides)
+    return config_file.load(str(CONFIG), overrides)
 
 
 def run_ours(folder: Path, shipped: bool = False) -> dict[str, Any]:
@@ -126,14 +128,15 @@ def run_ours(folder: Path, shipped: bool = False) -> dict[str, Any]:
     launcher, fingerprint = Used(0, 0, 0), Used(0, 0, 0)
     with _measured(launcher):
         slim_imports.launch_only()
-        from tfx_recommender.pipeline import dag, local_runner, outcome, world
-    start_up = _start_up("tfx_recommender.pipeline.executors")
+        from tfx_recommender.pipeline import dag, world
+        from tfx_recommender.pipeline.local import outcome, runner
+    start_up = _start_up("tfx_recommender.pipeline.local.preload")
     start_up.wall += launcher.wall
     start_up.processor += launcher.processor
     with _measured(fingerprint):
         found = world.observe(settings.data, settings.serving_directory, None, False)
     pipeline = dag.create_pipeline(settings, found, str(folder / "root"))
-    used, record, store = _run(local_runner, pipeline, folder)
+    used, record, store = _run(runner, pipeline, folder)
     result = _result(start_up, {"fingerprint": fingerprint, **used}, folder)
     if shipped:
         summary = outcome.summarise(settings, record, store, "")
@@ -158,24 +161,24 @@ def run_stock(folder: Path) -> dict[str, Any]:
     # This process imports the same once more, which stock TFX would not do: it is not counted.
     start_up = _start_up("benchmarks.stock_executors")
     from benchmarks import stock
-    from tfx_recommender.pipeline import local_runner
+    from tfx_recommender.pipeline.local import runner
 
     places = str(folder / "csv"), schema, str(folder / "root"), str(folder / "serving")
     pipeline = stock.create_pipeline(*places, EPOCHS, BATCH_SIZE)
-    used, _, _ = _run(local_runner, pipeline, folder)
+    used, _, _ = _run(runner, pipeline, folder)
     return _result(start_up, used, folder)
 
 
-def _run(local_runner: Any, pipeline: Any, folder: Path) -> tuple[dict[str, Used], Any, Any]:
+def _run(runner: Any, pipeline: Any, folder: Path) -> tuple[dict[str, Used], Any, Any]:
     from rich.console import Console
 
-    from tfx_recommender.pipeline.screen import Progress
+    from tfx_recommender.pipeline.local.screen import Progress
 
-    store = local_runner.Store(str(folder / "metadata.sqlite"))
-    record = local_runner.Run(local_runner.new_run_id())
+    store = runner.Store(str(folder / "metadata.sqlite"))
+    record = runner.Run(runner.new_run_id())
     whole = Used(0, 0, 0)
     with _measured(whole):
-        local_runner.run(pipeline, store, Progress(Console(stderr=True)), record)
+        runner.run(pipeline, store, Progress(Console(stderr=True)), record)
     used = {
         node: Used(usage.seconds, usage.processor_seconds, usage.memory / 2**30)
         for node, usage in record.usage.items()

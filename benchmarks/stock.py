@@ -24,9 +24,9 @@ from tfx.proto import example_gen_pb2, pusher_pb2, trainer_pb2, transform_pb2
 from tfx_bsl.public import tfxio
 
 from tfx_recommender.pipeline.dag import BEAM_ARGUMENTS
-from tfx_recommender.trainer.hyperparameters import MultilayerRating
-from tfx_recommender.trainer.multilayer_perceptron import Head
-from tfx_recommender.trainer.problem import EntityShape
+from tfx_recommender.trainer.architectures.mlp.model import MultilayerHead
+from tfx_recommender.trainer.architectures.mlp.settings import MultilayerRating
+from tfx_recommender.trainer.fitting.problem import EntityShape
 
 SIDES = {"user": ("user_id", "gender"), "item": ("profile_id", "profile_gender")}
 
@@ -149,7 +149,7 @@ class Model(keras.Model):
             )
             for side, (id_name, category) in SIDES.items()
         )
-        self.head = Head(MultilayerRating(), user, item)
+        self.head = MultilayerHead(MultilayerRating(), user, item)
         self.mean = self.add_weight(name="mean", initializer="zeros")
 
     def call(self, inputs: dict[str, Any], training: bool = False) -> Any:

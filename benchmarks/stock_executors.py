@@ -1,4 +1,4 @@
-"""Imports what executes stock TFX's nodes, as `pipeline/executors.py` does for ours.
+"""Imports what executes stock TFX's nodes, as `pipeline/local/preload.py` does for ours.
 
 Only names are needed here; nothing of TensorFlow or Beam may be used (see there).
 """

@@ -14,23 +14,22 @@ from pathlib import Path
 from typing import Any
 
 import click
-import keras
 import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
 from benchmarks.accuracy import ours, protocols
-from tfx_recommender.trainer import (
-    export,
-    factors,
-    hyperparameters,
-    losses,
-    run_fn,
-    training,
-    warm_start,
-)
+from tfx_recommender.trainer import export
+from tfx_recommender.trainer.architectures import model
+from tfx_recommender.trainer.architectures.factors import FactorsHead
+from tfx_recommender.trainer.architectures.registry import ARCHITECTURES
+from tfx_recommender.trainer.fitting import warm_start
+from tfx_recommender.trainer.fitting.fit import Fitter
+from tfx_recommender.trainer.fitting.head import Head
+from tfx_recommender.trainer.fitting.interactions import Interactions
+from tfx_recommender.trainer.fitting.problem import Problem
+from tfx_recommender.trainer.fitting.settings import history_length
 from tfx_recommender.trainer.input_data import Ratings
-from tfx_recommender.trainer.problem import Interactions, Problem
 from tfx_recommender.trainer.recommender import Recommender
 from tfx_recommender.transform.features import Columns
 
@@ -69,7 +68,7 @@ def main(data: str) -> None:
     click.echo("| model | head | best, cold | epochs | best, warm | epochs to the cold one's |")
     click.echo("|---|---|---|---|---|---|")
     for architecture, kind, settings in HEADS:
-        config = getattr(hyperparameters.ARCHITECTURES[architecture], kind)(**settings)
+        config = getattr(ARCHITECTURES[architecture], kind)(**settings)
         before = _problem(known, old(inner.train), old(inner.held_out), config)
         today = _problem(known, inner.train, inner.held_out, config)
         head, _ = _fit(architecture, kind, config, before, None)
@@ -100,31 +99,27 @@ def _problem(
         user, item = ours.positions(arrays, part, catalogue)
         return Interactions(user, item, arrays[f"{part}_rating"], arrays[f"{part}_time"])
 
-    length = hyperparameters.history(config)
+    length = history_length(config)
     return Problem(catalogue, interactions("train"), interactions("held_out"), length, SEED)
 
 
 def _fit(
     architecture: str, kind: str, config: Any, problem: Problem, start: warm_start.Start | None
-) -> tuple[losses.Head, list[float]]:
+) -> tuple[Head, list[float]]:
     """The fitted head, and the validation loss of each epoch."""
-    keras.utils.set_random_seed(SEED)
-    head = getattr(run_fn.ARCHITECTURES[architecture], f"{kind}_head")(config, problem, SEED)
-    loss: losses.Loss = losses.SquaredError(head, problem.rating_mean, problem.rating_scale)
-    if kind == "preference":
-        loss = losses.ranking(head, config.training)
-    begin = None if start is None else lambda variables: start.carry_over(kind, variables)
-    history = training.fit(loss, problem, config.training, SEED, begin)
-    return head, [validation for _, validation in history]
+    fitter = Fitter(SEED, None if start is None else start.carry_over)
+    fit_head = {"rating": model.fit_rating, "preference": model.fit_preference}[kind]
+    head = fit_head(architecture, config, problem, fitter)
+    return head, [validation for _, validation in fitter.curves[0]]
 
 
-def _export(path: str, head: losses.Head, kind: str, problem: Problem) -> None:
+def _export(path: str, head: Head, kind: str, problem: Problem) -> None:
     """A SavedModel of this head, the other one empty."""
     catalogue = problem.catalogue
     shapes = catalogue.user_shape, catalogue.item_shape
-    empty = factors.Head(*(np.zeros((shape.ids, 1), np.float32) for shape in shapes))
+    empty = FactorsHead(*(np.zeros((shape.ids, 1), np.float32) for shape in shapes))
     rating, preference = (head, empty) if kind == "rating" else (empty, head)
-    model = Recommender(rating, preference, 3.0, 1.0, ours.RANGE)
+    recommender = Recommender(rating, preference, 3.0, 1.0, ours.RANGE)
     columns = Columns(*ours.RANGE, has_timestamp=True)
     ids = (
         pa.array(side.raw_ids[rows].tolist(), pa.binary()).dictionary_encode()
@@ -133,7 +128,7 @@ def _export(path: str, head: losses.Head, kind: str, problem: Problem) -> None:
             (catalogue.items, problem.train.item),
         )
     )
-    export.export(path, model, catalogue, columns, None, problem.train, Ratings(*ids), {})
+    export.export(path, recommender, catalogue, columns, None, problem.train, Ratings(*ids), {})
 
 
 if __name__ == "__main__":

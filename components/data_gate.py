@@ -8,7 +8,7 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_artifacts
 
-from tfx_recommender.components.errors import BadDataError
+from tfx_recommender.foundation.errors import BadDataError
 
 
 @component

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from tfx_recommender.trainer import baseline, input_data
 from tfx_recommender.trainer import export as saved_model
-from tfx_recommender.trainer.problem import Catalogue, Entities, EntityShape
+from tfx_recommender.trainer.fitting.problem import Catalogue, Entities, EntityShape
 from tfx_recommender.transform.features import TRAIN, Columns, Side
 
 

@@ -15,11 +15,11 @@ from tfx.types.artifact_utils import get_single_instance
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 from tfx.utils import path_utils
 
-from tfx_recommender.components import served_models
 from tfx_recommender.components.evaluator import verdict
 from tfx_recommender.components.evaluator.component import BLESSED_PROPERTY
 from tfx_recommender.components.evaluator.predictions import CANDIDATE
-from tfx_recommender.trainer.hyperparameters import ARCHITECTURES
+from tfx_recommender.components.serving import served_models
+from tfx_recommender.trainer.architectures.registry import ARCHITECTURES
 
 VERDICTS_PROPERTY = "verdicts"
 NAME_PROPERTY = "name"

@@ -11,8 +11,8 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
-from tfx_recommender.components import served_models
 from tfx_recommender.components.evaluator.component import BLESSED_PROPERTY
+from tfx_recommender.components.serving import served_models
 
 PUSHED_PROPERTY = "pushed"
 VERSION_PROPERTY = "pushed_version"

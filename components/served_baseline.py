@@ -11,7 +11,7 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import path_utils
 
-from tfx_recommender.components import served_models
+from tfx_recommender.components.serving import served_models
 from tfx_recommender.transform.features import SPLITS, Columns
 
 DESCRIPTION_PROPERTY = "description"

@@ -14,7 +14,7 @@ from tfx.types import standard_artifacts
 from tfx.types.artifact_utils import get_single_instance
 from tfx.types.component_spec import ChannelParameter
 
-from tfx_recommender.trainer.hyperparameters import ARCHITECTURES
+from tfx_recommender.trainer.architectures.registry import ARCHITECTURES
 from tfx_recommender.trainer.search_space import nested
 
 OVERLAY = "overlay.yaml"

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 import yaml
 
-from tfx_recommender.components.errors import ConfigError
+from tfx_recommender.foundation.errors import ConfigError
 from tfx_recommender.pipeline import cli as pipeline_cli
 
 if TYPE_CHECKING:
     from tfx_recommender.kubeflow.compiler import Search
     from tfx_recommender.kubeflow.service import Service
-    from tfx_recommender.pipeline.config import Config
+    from tfx_recommender.pipeline.settings.config import Config
 
 _ACCOUNT = click.option(
     "--service-account", help="The Kubernetes service account that the run's pods use."
@@ -41,9 +41,9 @@ def _searchable(command: Callable[..., None]) -> Callable[..., None]:
             raise ConfigError("--search-space: give --trials too, to search instead of training")
         search = None
         if trials:
-            from tfx_recommender.pipeline import config
+            from tfx_recommender.pipeline.settings import config_file
 
-            search = config.load_search_space(space_path or config.SEARCH_SPACE), trials
+            search = config_file.load_search_space(space_path or config_file.SEARCH_SPACE), trials
         command(*given, search=search, **own)
 
     for option in (
@@ -223,7 +223,7 @@ def unschedule(config: Config, connect: Callable[[], Service]) -> None:
 @click.option("--name", default="tfx-recommender", show_default=True, help="The InferenceService.")
 def serving_patch(config_path: str, overrides: tuple[str, ...], name: str) -> None:
     """Prints the patch that points KServe at what a bucket's manifest names as served."""
-    from tfx_recommender.components import served_models
+    from tfx_recommender.components.serving import served_models
 
     uri = served_models.storage_uri(pipeline_cli.load(config_path, overrides).serving_directory)
     patch = {

@@ -19,12 +19,12 @@ from typing import Any
 
 import yaml
 
-from tfx_recommender.components import served_models
-from tfx_recommender.components.errors import ConfigError
+from tfx_recommender.components.serving import served_models
+from tfx_recommender.foundation.errors import ConfigError
 from tfx_recommender.kubeflow import steps
 from tfx_recommender.kubeflow.steps import WORLD
-from tfx_recommender.pipeline.config import Config, node_id, tuner_id
-from tfx_recommender.pipeline.kubeflow_section import Claim, Kubeflow, Step
+from tfx_recommender.pipeline.settings.config import Config, node_id, tuner_id
+from tfx_recommender.pipeline.settings.kubeflow import Claim, Kubeflow, Step
 from tfx_recommender.pipeline.world import World
 from tfx_recommender.trainer.search_space import SearchSpace
 

@@ -4,7 +4,7 @@
 
 KFP hands over artifacts of its own types (or none) and URIs of a bucket whose files its launcher
 has put into local folders. TFX executors want TFX's types and local paths. The exit code is that
-of `components/errors.py`, and the last line on standard error says what is wrong.
+of `foundation/errors.py`, and the last line on standard error says what is wrong.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import traceback
 import types
 from typing import Any, NoReturn
 
-from tfx_recommender.components.errors import UserError
+from tfx_recommender.foundation.errors import UserError
 from tfx_recommender.kubeflow import steps
 
 # Where KFP's launcher puts the files of a URI (backend/src/v2/component/launcher_v2.go).
@@ -100,8 +100,8 @@ def observe_world(properties: dict[str, Any]) -> dict[str, str]:
     """
     from pydantic import TypeAdapter
 
-    from tfx_recommender.components import served_models
     from tfx_recommender.components.ratings_example_gen.config import Data, Split
+    from tfx_recommender.components.serving import served_models
     from tfx_recommender.pipeline import world
 
     directory, rebase = properties["serving_directory"], properties["rebase_baseline"]
@@ -161,7 +161,7 @@ def _import_executor(path: str) -> type:
     """Imports an executor without the rest of TFX: half of a step's start-up."""
     import importlib
 
-    from tfx_recommender.pipeline import slim_imports
+    from tfx_recommender.pipeline.local import slim_imports
 
     slim_imports.components_one_by_one()
     module, _, name = path.rpartition(".")

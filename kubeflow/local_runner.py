@@ -6,11 +6,11 @@ import os
 from typing import Any
 from unittest import mock
 
-from tfx_recommender.components import served_models
-from tfx_recommender.components.errors import BadDataError, ConfigError, UserError
+from tfx_recommender.components.serving import served_models
+from tfx_recommender.foundation.errors import BadDataError, ConfigError, UserError
 from tfx_recommender.kubeflow import compiler
-from tfx_recommender.pipeline.config import Config
-from tfx_recommender.pipeline.kubeflow_section import Kubeflow
+from tfx_recommender.pipeline.settings.config import Config
+from tfx_recommender.pipeline.settings.kubeflow import Kubeflow
 
 # The image's user (kubeflow/Dockerfile).
 _USER = 10001

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tfx_recommender.components.errors import ConfigError, UserError
+from tfx_recommender.foundation.errors import ConfigError, UserError
 
 # What KFP's client (2.16) does not know as an end: it would wait for a cancelled run for ever.
 _FINISHED = {"SUCCEEDED", "FAILED", "SKIPPED", "CANCELED"}

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from tfx_recommender.components.errors import UserError
+from tfx_recommender.foundation.errors import UserError
 
 # Argo's field names; KFP appends "-driver" to a task's.
 _ARGO_NAME = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]{0,119}")

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from tfx_recommender.components.errors import UserError
+from tfx_recommender.foundation.errors import UserError
 
 if TYPE_CHECKING:
-    from tfx_recommender.pipeline.config import Config
+    from tfx_recommender.pipeline.settings.config import Config
 
 CONFIG = click.argument("config_path", metavar="CONFIG", type=click.Path())
 SET = click.option(
@@ -51,7 +51,8 @@ def cli() -> None:
 def run(config_path: str, overrides: tuple[str, ...], verbose: bool, rebase_baseline: bool) -> None:
     """Runs the whole pipeline, from ratings to a pushed model."""
     config = load(config_path, overrides)
-    from tfx_recommender.pipeline import commands, slim_imports
+    from tfx_recommender.pipeline import commands
+    from tfx_recommender.pipeline.local import slim_imports
 
     slim_imports.launch_only()
     commands.run(config, verbose, rebase_baseline)
@@ -64,7 +65,8 @@ def run(config_path: str, overrides: tuple[str, ...], verbose: bool, rebase_base
 def validate(config_path: str, overrides: tuple[str, ...], verbose: bool) -> None:
     """Checks the config and the data; trains nothing."""
     config = load(config_path, overrides)
-    from tfx_recommender.pipeline import commands, slim_imports
+    from tfx_recommender.pipeline import commands
+    from tfx_recommender.pipeline.local import slim_imports
 
     slim_imports.launch_only()
     commands.validate(config, verbose)
@@ -136,10 +138,11 @@ def tune(
     Use them by: run CONFIG --set @OVERLAY
     """
     settings = load(config_path, overrides)
-    from tfx_recommender.pipeline import config
+    from tfx_recommender.pipeline.settings import config_file
 
-    space = config.load_search_space(space_path or config.SEARCH_SPACE)
-    from tfx_recommender.pipeline import commands, slim_imports
+    space = config_file.load_search_space(space_path or config_file.SEARCH_SPACE)
+    from tfx_recommender.pipeline import commands
+    from tfx_recommender.pipeline.local import slim_imports
 
     slim_imports.launch_only()
     out = out or f"{os.path.splitext(config_path)[0]}.tuned.yaml"
@@ -159,9 +162,9 @@ def data() -> None:
 @_TO
 def movielens_100k(to: str) -> None:
     """MovieLens-100k: 100,000 ratings of films, with metadata."""
-    from tfx_recommender.pipeline import datasets
+    from tfx_recommender.datasets import sources
 
-    datasets.fetch("movielens-100k", to)
+    sources.fetch("movielens-100k", to)
 
 
 @data.command()
@@ -169,9 +172,9 @@ def movielens_100k(to: str) -> None:
 @_SEED
 def libimseti_like(to: str, seed: int) -> None:
     """As many made-up ratings as LibimSeTi has (17 million), of the same statistics."""
-    from tfx_recommender.pipeline import datasets, synthetic_ratings
+    from tfx_recommender.datasets import sources, synthetic_ratings
 
-    datasets.generate("libimseti-like", to, synthetic_ratings.Size(seed=seed))
+    sources.generate("libimseti-like", to, synthetic_ratings.Size(seed=seed))
 
 
 @data.command()
@@ -182,16 +185,16 @@ def libimseti_like(to: str, seed: int) -> None:
 @click.option("--ratings", required=True, type=click.IntRange(2))
 def synthetic(to: str, seed: int, users: int, items: int, ratings: int) -> None:
     """The same in any size."""
-    from tfx_recommender.pipeline import datasets, synthetic_ratings
+    from tfx_recommender.datasets import sources, synthetic_ratings
 
-    datasets.generate("synthetic", to, synthetic_ratings.Size(users, items, ratings, seed))
+    sources.generate("synthetic", to, synthetic_ratings.Size(users, items, ratings, seed))
 
 
 def load(path: str, overrides: tuple[str, ...]) -> Config:
     """Reads the config before anything heavier is imported: a mistake is answered at once."""
-    from tfx_recommender.pipeline import config
+    from tfx_recommender.pipeline.settings import config_file
 
-    return config.load(path, overrides)
+    return config_file.load(path, overrides)
 
 
 def main() -> NoReturn:

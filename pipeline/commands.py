@@ -9,11 +9,12 @@ from typing import Any
 
 from rich.console import Console
 
-from tfx_recommender.components import served_models
-from tfx_recommender.components.errors import BadDataError, UserError
-from tfx_recommender.pipeline import pipeline_root, world
-from tfx_recommender.pipeline.config import Config
-from tfx_recommender.pipeline.screen import Progress, chatter_to
+from tfx_recommender.components.serving import served_models
+from tfx_recommender.foundation.errors import BadDataError, UserError
+from tfx_recommender.pipeline import world
+from tfx_recommender.pipeline.local import pipeline_root
+from tfx_recommender.pipeline.local.screen import Progress, chatter_to
+from tfx_recommender.pipeline.settings.config import Config
 from tfx_recommender.trainer.search_space import SearchSpace
 
 
@@ -26,7 +27,7 @@ def run(config: Config, verbose: bool, rebase_baseline: bool) -> None:
         chatter_to(_log(config.root, verbose)) as console,
     ):
         summary = _run_locked(config, Progress(console), rebase_baseline)
-    from tfx_recommender.pipeline import outcome
+    from tfx_recommender.pipeline.local import outcome
 
     # Without a terminal rich would fold everything to 80 columns.
     outcome.show(config, summary, Console(width=None if sys.stdout.isatty() else 120))
@@ -38,15 +39,16 @@ def _run_locked(config: Config, progress: Progress, rebase_baseline: bool) -> di
         world.require_comparable(config.data, config.split, served)
     artifacts = pipeline_root.artifact_root(config.root)
     with progress.step("starting TFX"):
-        from tfx_recommender.pipeline import dag, local_runner, outcome
+        from tfx_recommender.pipeline import dag
+        from tfx_recommender.pipeline.local import outcome, runner
 
-    record = local_runner.Run(local_runner.new_run_id())
+    record = runner.Run(runner.new_run_id())
     summary_path = os.path.join(config.root, pipeline_root.SUMMARY_FILE)
-    store = local_runner.Store(pipeline_root.store_path(config.root))
+    store = runner.Store(pipeline_root.store_path(config.root))
     try:
         store.fail_unfinished()
         found = world.observe(config.data, config.serving_directory, served, rebase_baseline)
-        local_runner.run(
+        runner.run(
             dag.create_pipeline(config, found, artifacts),
             store,
             progress,
@@ -73,15 +75,16 @@ def tune(config: Config, space: SearchSpace, trials: int, out: str, verbose: boo
     ):
         progress = Progress(console)
         with progress.step("starting TFX"):
-            from tfx_recommender.pipeline import dag, local_runner, tuning
+            from tfx_recommender.pipeline import dag
+            from tfx_recommender.pipeline.local import runner, tuning
 
-        record = local_runner.Run(local_runner.new_run_id())
-        store = local_runner.Store(pipeline_root.store_path(config.root))
+        record = runner.Run(runner.new_run_id())
+        store = runner.Store(pipeline_root.store_path(config.root))
         store.fail_unfinished()
         found = world.observe(config.data, config.serving_directory, None, False)
         artifacts = pipeline_root.artifact_root(config.root)
         pipeline = dag.create_tuning(config, space, trials, found, artifacts)
-        local_runner.run(pipeline, store, progress, record, parallel_nodes=config.parallel_nodes)
+        runner.run(pipeline, store, progress, record, parallel_nodes=config.parallel_nodes)
         found_in = store.outputs(record.executions["TunedConfig"])["overlay"].uri
     tuning.show(found_in, Console(width=None if sys.stdout.isatty() else 120))
     tuning.write(found_in, out)
@@ -98,12 +101,13 @@ def validate(config: Config, verbose: bool) -> None:
             # Mistakes in the files are told before TFX is imported.
             rows = dataset.read(config.data, config.split, config.relevance_threshold)
         with progress.step("starting TFX"):
-            from tfx_recommender.pipeline import dag, local_runner
-        local_runner.run(
+            from tfx_recommender.pipeline import dag
+            from tfx_recommender.pipeline.local import runner
+        runner.run(
             dag.create_pipeline(config, pipeline_root=pipeline_root.artifact_root(root)),
-            local_runner.Store(pipeline_root.store_path(root)),
+            runner.Store(pipeline_root.store_path(root)),
             progress,
-            local_runner.Run(local_runner.new_run_id()),
+            runner.Run(runner.new_run_id()),
             until="DataGate",
         )
     for name, count in rows.counts().items():

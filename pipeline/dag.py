@@ -22,16 +22,10 @@ from tfx_recommender.components.ratings_example_gen.component import RatingsExam
 from tfx_recommender.components.served_baseline import ServedBaseline
 from tfx_recommender.components.tuned_config import TunedConfig
 from tfx_recommender.pipeline import quality_gate
-from tfx_recommender.pipeline.config import Config, node_id, tuner_id
+from tfx_recommender.pipeline.settings.config import Config, node_id, tuner_id
 from tfx_recommender.pipeline.world import World, push_record
 from tfx_recommender.trainer.search_space import SearchSpace
-from tfx_recommender.transform.features import (
-    SPLITS,
-    TEST,
-    TRAIN,
-    TRAIN_ENTITIES,
-    VALIDATION,
-)
+from tfx_recommender.transform.features import SPLITS, TEST, TRAIN, TRAIN_ENTITIES, VALIDATION
 
 BEAM_ARGUMENTS = [
     # In-process and offline: since Beam 2.68 the DirectRunner first tries to download Prism.
@@ -98,8 +92,8 @@ def create_pipeline(
 
     selector = ModelSelector(
         candidates,
-        metric=config.metric_name(config.evaluation.select_by),
-        lower_is_better=config.evaluation.select_by in ("rmse", "mae"),
+        metric=config.select_by.reported_name(config.evaluation.k),
+        lower_is_better=config.select_by.better == "lower",
         served_digest=world.served_digest,
         withdrawn=world.withdrawn,
     )

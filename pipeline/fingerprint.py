@@ -6,8 +6,8 @@ import hashlib
 import importlib.metadata
 import os
 
-from tfx_recommender.components.errors import BadDataError
 from tfx_recommender.components.ratings_example_gen.config import Data
+from tfx_recommender.foundation.errors import BadDataError
 
 _CODE_FOLDERS = ("components", "trainer", "transform")
 _LIBRARIES = ("tfx", "tensorflow", "keras", "tensorflow-transform", "tensorflow-model-analysis")

@@ -8,105 +8,88 @@ import math
 from google.protobuf import json_format
 from tensorflow_model_analysis.proto import config_pb2
 
+from tfx_recommender.components.evaluator import catalogue
 from tfx_recommender.components.evaluator.predictions import (
     BASELINE,
     CANDIDATE,
-    OF_RANKINGS,
-    OF_RATINGS,
     prediction_column,
 )
-from tfx_recommender.pipeline.config import Bounds, Config, HitRateGate, RmseGate
+from tfx_recommender.pipeline.settings.config import Config
 from tfx_recommender.transform import features
 
-# By name, as TFMA looks them up: the classes would bring TFMA and TensorFlow along.
-_METRICS_MODULE = "tfx_recommender.components.evaluator.metrics"
-_METRIC_CLASSES = {
-    "rmse": "RatingRMSE",
-    "mae": "RatingMAE",
-    "rating_bias": "RatingBias",
-    "calibration_slope": "RatingCalibrationSlope",
-    "expected_calibration_error": "RatingExpectedCalibrationError",
-    "hit_rate": "CatalogueHitRate",
-    "ndcg": "CatalogueNDCG",
-    "sampled_hit_rate": "SampledHitRate",
-    "sampled_ndcg": "SampledNDCG",
-    "coverage": "CatalogueCoverage",
-    "gini": "RecommendationGini",
-}
-# What decides in place of these where a sample of users is ranked.
-_LOWER_BOUNDS = {"hit_rate": "CatalogueHitRateLowerBound", "ndcg": "CatalogueNDCGLowerBound"}
-_OF_RANKS = ("hit_rate", "ndcg", "sampled_hit_rate", "sampled_ndcg")
+METRICS_MODULE = "tfx_recommender.components.evaluator.tfma_metrics"
+"""By name, as TFMA looks it up: importing it brings TFMA and TensorFlow along."""
+_METRIC_CLASS = "CatalogueMetric"
+_DIRECTIONS = {"lower": config_pb2.LOWER_IS_BETTER, "higher": config_pb2.HIGHER_IS_BETTER}
 
 
 def eval_config(config: Config) -> str:
     """TFMA's EvalConfig, as JSON.
 
-    RMSE and HitRate@K have a bound and a least improvement on the baseline each, other metrics
-    the bounds that the config gives, on all rows together; RMSE may have a bound in every decile
-    too. Improvements are absolute: TFMA's relative ones are NaN against a baseline of 0.
-    Where a sample of users is ranked, the smallest HitRate@K and NDCG@K, and the former's least
-    improvement, are asked of the lower ends of their confidence intervals.
-    In every configured slice RMSE must be a number. The sampled protocol gates nothing.
-    Of events there are no metrics of ratings, nor deciles: HitRate@K must be a number in slices.
+    Every metric that has a gate in the config is bounded on all rows together. Where the gate asks
+    for an improvement on the baseline, that is absolute: TFMA's relative ones are NaN against a
+    baseline of 0. Where a sample of users is ranked, the smallest value and the improvement of a
+    ranking metric are asked of the lower ends of their confidence intervals.
+    In every configured slice the first metric of the catalogue that the data allow must be a
+    number: RMSE, or of events HitRate@K. RMSE may have a bound in every decile too.
     """
     columns = config.data.columns()
-    has_ratings = columns.value == features.RATING
-    predictions = (*OF_RATINGS, *OF_RANKINGS) if has_ratings else OF_RANKINGS
-    deciles = features.DECILES if has_ratings else ()
+    metrics = config.metrics()
+    outputs = sorted({output for metric in metrics for output in metric.needs})
     result = config_pb2.EvalConfig()
     for name in (CANDIDATE, BASELINE):
         result.model_specs.add(
             name=name,
             is_baseline=name == BASELINE,
             label_key=columns.value,
-            prediction_keys={output: prediction_column(name, output) for output in predictions},
+            prediction_keys={output: prediction_column(name, output) for output in outputs},
         )
     result.slicing_specs.add()
-    for feature in (*config.evaluation.slices, *deciles):
+    has_ratings = columns.value == features.RATING
+    for feature in (*config.evaluation.slices, *(features.DECILES if has_ratings else ())):
         result.slicing_specs.add(feature_keys=[feature])
     k = config.evaluation.k
-    metrics = result.metrics_specs.add().metrics
+    specs = result.metrics_specs.add().metrics
 
-    def add(class_name: str, name: str, of_ranks: bool) -> config_pb2.MetricConfig:
-        settings = {"name": name, "k": k} if of_ranks else {"name": name}
-        return metrics.add(
-            class_name=class_name, module=_METRICS_MODULE, config=json.dumps(settings)
+    def add(metric: catalogue.Metric, statistic: str = "") -> config_pb2.MetricConfig:
+        name = metric.reported_name(k)
+        settings = {
+            "metric": metric.name,
+            "k": k,
+            "statistic": statistic or "estimate",
+            "name": f"{name}_{statistic}" if statistic else name,
+        }
+        return specs.add(
+            class_name=_METRIC_CLASS, module=METRICS_MODULE, config=json.dumps(settings)
         )
 
-    for metric in config.metrics(*_METRIC_CLASSES):
-        name = config.metric_name(metric)
-        added = add(_METRIC_CLASSES[metric], name, metric in _OF_RANKS)
-        if metric == ("rmse" if has_ratings else "hit_rate"):
+    for metric in metrics:
+        added = add(metric)
+        if metric is metrics[0]:
             _gate_slices(added, config)
-        gate = getattr(config.evaluation.gates, metric, None)
+        gate = getattr(config.evaluation.gates, metric.name, None)
         if gate is None:
             continue
-        if config.evaluation.ranked_users is None or metric not in _LOWER_BOUNDS:
-            _bound(_on_slices(added), gate)
+        least, greatest = getattr(gate, "min", None), getattr(gate, "max", None)
+        improvement = getattr(gate, "min_improvement", None)
+        if greatest is not None:
+            _on_slices(added).value_threshold.upper_bound.value = greatest
+        if config.evaluation.ranked_users and isinstance(metric, catalogue.RankingMetric):
+            if least is not None:
+                bound = _on_slices(add(metric, "lower_bound"))
+                bound.value_threshold.lower_bound.value = least
+            if improvement is not None:
+                bound = _on_slices(add(metric, "gain_lower_bound"))
+                bound.value_threshold.lower_bound.value = improvement
             continue
-        lower = add(_LOWER_BOUNDS[metric], f"{name}_lower_bound", True)
-        if gate.min is not None:
-            _on_slices(lower).value_threshold.lower_bound.value = gate.min
-        if isinstance(gate, HitRateGate):
-            gain = add("CatalogueHitRateGain", f"{name}_gain_lower_bound", True)
-            _on_slices(gain).value_threshold.lower_bound.value = gate.min_improvement
-        elif gate.max is not None:
-            _on_slices(added).value_threshold.upper_bound.value = gate.max
+        if least is not None:
+            _on_slices(added).value_threshold.lower_bound.value = least
+        if improvement is not None:
+            assert metric.better is not None, f"{metric.name}: an improvement in which direction?"
+            change = _on_slices(added).change_threshold
+            change.absolute.value = -improvement if metric.better == "lower" else improvement
+            change.direction = _DIRECTIONS[metric.better]
     return json_format.MessageToJson(result, sort_keys=True)
-
-
-def _bound(threshold: config_pb2.MetricThreshold, gate: RmseGate | HitRateGate | Bounds) -> None:
-    least, greatest = getattr(gate, "min", None), getattr(gate, "max", None)
-    if least is not None:
-        threshold.value_threshold.lower_bound.value = least
-    if greatest is not None:
-        threshold.value_threshold.upper_bound.value = greatest
-    if isinstance(gate, RmseGate):
-        threshold.change_threshold.absolute.value = -gate.min_improvement
-        threshold.change_threshold.direction = config_pb2.LOWER_IS_BETTER
-    elif isinstance(gate, HitRateGate):
-        threshold.change_threshold.absolute.value = gate.min_improvement
-        threshold.change_threshold.direction = config_pb2.HIGHER_IS_BETTER
 
 
 def _gate_slices(metric: config_pb2.MetricConfig, config: Config) -> None:
@@ -119,7 +102,13 @@ def _gate_slices(metric: config_pb2.MetricConfig, config: Config) -> None:
 
 
 def _on_slices(metric: config_pb2.MetricConfig, *by: str) -> config_pb2.MetricThreshold:
-    """A new threshold for each slice by a feature; by none: for all rows together."""
+    """A new threshold for each slice by a feature; by none: for all rows together.
+
+    TFMA would take two thresholds on the same slices for one: so there is one message of each.
+    """
+    for given in metric.per_slice_thresholds:
+        if [list(spec.feature_keys) for spec in given.slicing_specs] == [list(by)]:
+            return given.threshold
     added = metric.per_slice_thresholds.add()
     added.slicing_specs.add(feature_keys=by)
     return added.threshold

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from tfx_recommender.components import served_models
-from tfx_recommender.components.errors import ConfigError
 from tfx_recommender.components.ratings_example_gen.config import Data, Split
-from tfx_recommender.components.served_models import ServedModel
+from tfx_recommender.components.serving import served_models
+from tfx_recommender.components.serving.served_models import ServedModel
+from tfx_recommender.foundation.errors import ConfigError
 from tfx_recommender.pipeline import fingerprint
 
 

@@ -17,7 +17,7 @@ version = tuple(map(int, platform.libc_ver()[1].split(".")[:2]))
 print("glibc-2.39.txt" if version >= (2, 39) else "glibc-2.28.txt")
 ')
 
-wanted=$(cat "$lock" requirements/dev.txt requirements/kserve.txt requirements/uv.txt setup.py "$0" | sha256sum)
+wanted=$(cat "$lock" requirements/dev.txt requirements/kserve.txt requirements/uv.txt setup.py pyproject.toml "$0" | sha256sum)
 stamp=.venv/.made-from
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted $PWD" ]; then
   exit 0

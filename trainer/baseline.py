@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tfx_recommender.trainer import factors
-from tfx_recommender.trainer.problem import Interactions
+from tfx_recommender.trainer.architectures.factors import FactorsHead
+from tfx_recommender.trainer.fitting.interactions import Interactions
 from tfx_recommender.trainer.recommender import Recommender
 
 
@@ -59,7 +59,7 @@ def bias_and_popularity(
     """
     mean, user_bias, item_bias = fit_biases(train, users, items)
     return Recommender(
-        rating=factors.Head(_with_unknown(user_bias), _with_unknown(item_bias)),
+        rating=FactorsHead(_with_unknown(user_bias), _with_unknown(item_bias)),
         preference=_popularity_head(train, users, items),
         rating_mean=mean,
         rating_scale=1.0,
@@ -72,10 +72,10 @@ def popularity(train: Interactions, users: int, items: int) -> Recommender:
     return Recommender(rating=None, preference=_popularity_head(train, users, items))
 
 
-def _popularity_head(train: Interactions, users: int, items: int) -> factors.Head:
+def _popularity_head(train: Interactions, users: int, items: int) -> FactorsHead:
     """The number of ratings of an item in training, that of the users it has."""
     count = np.bincount(train.item, minlength=items)
-    return factors.Head(_with_unknown(np.zeros(users)), _with_unknown(count))
+    return FactorsHead(_with_unknown(np.zeros(users)), _with_unknown(count))
 
 
 def _with_unknown(bias: np.ndarray) -> np.ndarray:

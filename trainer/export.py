@@ -28,18 +28,13 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from scipy import sparse
 
-from tfx_recommender.trainer import input_data, warm_start
+from tfx_recommender.trainer import input_data
+from tfx_recommender.trainer.fitting import warm_start
+from tfx_recommender.trainer.fitting.interactions import Interactions
+from tfx_recommender.trainer.fitting.problem import Catalogue, Entities, EntityShape
 from tfx_recommender.trainer.input_data import Ratings
-from tfx_recommender.trainer.problem import Catalogue, Entities, EntityShape, Interactions
 from tfx_recommender.trainer.recommender import Recommender
-from tfx_recommender.transform.features import (
-    ITEM_ID,
-    TIMESTAMP,
-    USER_ID,
-    WEIGHTS,
-    Columns,
-    Side,
-)
+from tfx_recommender.transform.features import ITEM_ID, TIMESTAMP, USER_ID, WEIGHTS, Columns, Side
 
 MODEL_CARD = os.path.join("assets.extra", "model.json")
 
@@ -184,7 +179,7 @@ class _ServedModel(tf.Module):
     ) -> None:
         super().__init__()
         self.model = model
-        self.keepsake = warm_start.Keepsake(model, catalogue)
+        self.keepsake = warm_start.Keepsake(model.rating_head, model.preference_head, catalogue)
         self.columns = columns
         self.users = _Side(catalogue.users, catalogue.user_shape)
         self.items = _Side(catalogue.items, catalogue.item_shape)

@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from tfx_recommender.trainer.problem import Catalogue, Entities, EntityShape, Interactions
+from tfx_recommender.trainer.fitting.interactions import Interactions
+from tfx_recommender.trainer.fitting.problem import Catalogue, Entities, EntityShape
 from tfx_recommender.transform import column_files
 from tfx_recommender.transform.features import (
     ITEM_ID,

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfx_recommender.trainer.losses import Head, score_pairs
+from tfx_recommender.trainer.fitting.losses import Head, score_pairs
 
 
 class Recommender(tf.Module):

@@ -3,41 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import Any
 
-import keras
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from tfx_recommender.trainer import (
-    ensemble,
-    export,
-    hybrid,
-    hyperparameters,
-    input_data,
-    losses,
-    matrix_factorization,
-    multilayer_perceptron,
-    stopwatch,
-    training,
-    two_stage,
-    two_tower,
-    warm_start,
-    wide_deep,
-)
-from tfx_recommender.trainer.problem import Catalogue, Problem
+from tfx_recommender.foundation import stopwatch
+from tfx_recommender.foundation.settings import Settings
+from tfx_recommender.trainer import export, input_data
+from tfx_recommender.trainer.architectures import ensemble, model
+from tfx_recommender.trainer.architectures.registry import ARCHITECTURES
+from tfx_recommender.trainer.fitting import warm_start
+from tfx_recommender.trainer.fitting.fit import Fitter
+from tfx_recommender.trainer.fitting.problem import Catalogue, Problem
+from tfx_recommender.trainer.fitting.settings import history_length
 from tfx_recommender.trainer.recommender import Recommender
 from tfx_recommender.transform.features import Columns
-
-ARCHITECTURES: dict[str, Any] = {
-    "mf": matrix_factorization,
-    "mlp": multilayer_perceptron,
-    "hybrid": hybrid,
-    "wide_deep": wide_deep,
-    "two_tower": two_tower,
-    "two_stage": two_stage,
-}
 
 
 def run_fn(fn_args: Any) -> None:
@@ -57,15 +38,15 @@ def run_fn(fn_args: Any) -> None:
     _, test_files, _ = fn_args.eval_files
     given = read(fn_args, config)
     columns, catalogue = given.columns, given.catalogue
-    heads = hyperparameters.ARCHITECTURES[config["architecture"]]
-    # Events teach no ratings: then nothing configures that head, and there is none.
-    rating = heads.rating(**config["rating"]) if config["rating"] is not None else None
-    preference = heads.preference(**config["preference"])
-    problem = given.problem(hyperparameters.history(rating, preference), seed)
+    row = ARCHITECTURES[config["architecture"]]
+    # Events have no ratings: there is no such head, and no settings for it.
+    rating = row.rating(**config["rating"]) if config["rating"] is not None else None
+    preference = row.preference(**config["preference"])
+    problem = given.problem(history_length(rating, preference), seed)
     # TFX gives a base model where the DAG names one.
     start = warm_start.Start(fn_args.base_model, catalogue) if fn_args.base_model else None
     with tf.summary.create_file_writer(fn_args.model_run_dir).as_default():
-        model = fit(
+        fitted = fit(
             config["architecture"],
             rating,
             preference,
@@ -80,7 +61,7 @@ def run_fn(fn_args: Any) -> None:
     )
     export.export(
         fn_args.serving_model_dir,
-        model,
+        fitted,
         problem.catalogue,
         columns,
         given.transform,
@@ -136,8 +117,8 @@ def read(fn_args: Any, config: dict[str, Any]) -> Input:
 
 def fit(
     architecture: str,
-    rating: Any,
-    preference: Any,
+    rating: Settings | None,
+    preference: Settings,
     problem: Problem,
     rating_range: tuple[float, float] | None,
     seed: int,
@@ -147,10 +128,10 @@ def fit(
     """Builds and fits the heads of an architecture.
 
     Args:
-      architecture: which, a key of `ARCHITECTURES`.
-      rating: its rating head's hyperparameters (see `hyperparameters.ARCHITECTURES`); None: the
-        problem is one of events, and there is no such head.
-      preference: its preference head's.
+      architecture: a key of `registry.ARCHITECTURES`.
+      rating: its rating head's settings; None: the problem is one of events, and there is no
+        such head.
+      preference: its ranking head's settings.
       problem: what to fit.
       rating_range: smallest and largest rating of the scale; None likewise.
       seed: of everything random.
@@ -159,15 +140,13 @@ def fit(
     """
     ratings, preferences = [], []
     for member in range(members):
-        begin = start.of(member) if start else None
+        fitter = Fitter(seed + member, start.of(member) if start else None)
         with tf.name_scope(f"member_{member}"):  # of TensorBoard's scalars
             if rating is not None:
                 with stopwatch.timed("fitted the rating head"):
-                    ratings.append(fit_rating(architecture, rating, problem, seed + member, begin))
+                    ratings.append(model.fit_rating(architecture, rating, problem, fitter))
             with stopwatch.timed("fitted the ranking head"):
-                preferences.append(
-                    fit_preference(architecture, preference, problem, seed + member, begin)
-                )
+                preferences.append(model.fit_preference(architecture, preference, problem, fitter))
     if rating_range is None:
         return Recommender(None, ensemble.of(preferences))
     return Recommender(
@@ -177,33 +156,3 @@ def fit(
         problem.rating_scale,
         rating_range,
     )
-
-
-def fit_rating(
-    architecture: str, config: Any, problem: Problem, seed: int, start: Any = None
-) -> losses.Head:
-    """A fitted rating head, in units of the ratings' standard deviation (see `fit`)."""
-    keras.utils.set_random_seed(seed)
-    head = ARCHITECTURES[architecture].rating_head(config, problem, seed)
-    if hasattr(config, "training"):
-        loss = losses.SquaredError(head, problem.rating_mean, problem.rating_scale)
-        begin = start and functools.partial(start, "rating")
-        training.fit(loss, problem, config.training, seed, begin)
-    return head
-
-
-def fit_preference(
-    architecture: str, config: Any, problem: Problem, seed: int, start: Any = None
-) -> losses.Head:
-    """A fitted preference head (see `fit`)."""
-    if isinstance(config, hyperparameters.TwoStageRanking):
-        candidates, ranking = (
-            fit_preference(stage.architecture, stage, problem, seed, start)
-            for stage in (config.candidates, config.ranking)
-        )
-        return two_stage.Head(candidates, ranking, config.number)
-    keras.utils.set_random_seed(seed)
-    head = ARCHITECTURES[architecture].preference_head(config, problem, seed)
-    begin = start and functools.partial(start, "preference")
-    training.fit(losses.ranking(head, config.training), problem, config.training, seed, begin)
-    return head

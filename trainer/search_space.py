@@ -15,15 +15,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError, model_validator
+from pydantic import Field, RootModel, ValidationError, model_validator
 
-from tfx_recommender.trainer.hyperparameters import ARCHITECTURES
+from tfx_recommender.foundation.settings import Settings
+from tfx_recommender.trainer.architectures.registry import ARCHITECTURES
 
 
-class Range(BaseModel):
+class Range(Settings):
     """What one hyperparameter may be; exactly one of these."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     choice: Annotated[tuple[Any, ...], Field(min_length=1)] | None = None
     integer: tuple[int, int] | None = None

@@ -9,7 +9,12 @@ import keras_tuner
 import tensorflow as tf
 from tfx.components.tuner.component import TunerFnResult
 
-from tfx_recommender.trainer import hyperparameters, run_fn, validation
+from tfx_recommender.trainer import run_fn
+from tfx_recommender.trainer.architectures import model
+from tfx_recommender.trainer.architectures.registry import ARCHITECTURES
+from tfx_recommender.trainer.fitting import validation
+from tfx_recommender.trainer.fitting.fit import Fitter
+from tfx_recommender.trainer.fitting.settings import history_length
 from tfx_recommender.trainer.search_space import Range, nested
 
 
@@ -32,8 +37,7 @@ class _Search(keras_tuner.Tuner):
 
     def __init__(self, fn_args: Any, config: dict[str, Any]) -> None:
         self.config = config
-        heads = hyperparameters.ARCHITECTURES[config["architecture"]]
-        self.settings = getattr(heads, config["head"])
+        self.settings = getattr(ARCHITECTURES[config["architecture"]], config["head"])
         self.given = run_fn.read(fn_args, config)
         space = keras_tuner.HyperParameters()
         for name, tried in config["ranges"].items():
@@ -63,13 +67,13 @@ class _Search(keras_tuner.Tuner):
         config, seed = self.config, self.config["seed"]
         values = nested(trial.hyperparameters.values, config["settings"])
         settings = self.settings.model_validate(values)
-        problem = self.given.problem(hyperparameters.history(settings, settings), seed)
+        problem = self.given.problem(history_length(settings), seed)
         if config["head"] == "rating":
             scale = self.given.columns.rating_range
             assert scale is not None, "events have no such head"
-            head = run_fn.fit_rating(config["architecture"], settings, problem, seed)
+            head = model.fit_rating(config["architecture"], settings, problem, Fitter(seed))
             return {"rmse": validation.rmse(head, problem, scale)}
-        head = run_fn.fit_preference(config["architecture"], settings, problem, seed)
+        head = model.fit_preference(config["architecture"], settings, problem, Fitter(seed))
         return {"ndcg": validation.ndcg(head, problem, config["k"])}
 
 

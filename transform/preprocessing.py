@@ -7,13 +7,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from tfx_recommender.transform.features import (
-    ITEM_ID,
-    ITEM_WEIGHT,
-    USER_ID,
-    USER_WEIGHT,
-    Columns,
-)
+from tfx_recommender.transform.features import ITEM_ID, ITEM_WEIGHT, USER_ID, USER_WEIGHT, Columns
 
 
 def preprocessing_fn(

@@ -10,7 +10,6 @@ rerun does what is missing or was done by other code; tables are written to `acc
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import os
@@ -25,18 +24,23 @@ import numpy as np
 from benchmarks.accuracy import protocols, tables
 from benchmarks.accuracy.protocols import PROTOCOLS, Split
 from benchmarks.accuracy.results import Fit, Model, Results, read_models
+from tfx_recommender.foundation import source
 
 HERE = Path(__file__).parent
 PYTHON = {"ours": ".venv/bin/python", "peers": ".venv-peers/bin/python"}
 _SHARED = [f"benchmarks/accuracy/{name}.py" for name in ("protocols", "worker", "evaluation")]
 _SOURCES = {
-    "ours": ["trainer/*.py", "benchmarks/accuracy/ours.py", "requirements/runtime.in", *_SHARED],
+    "ours": ["trainer/**/*.py", "benchmarks/accuracy/ours.py", "requirements/runtime.in", *_SHARED],
     "peers": ["benchmarks/accuracy/peers.py", "requirements/peers.txt", *_SHARED],
 }
 # What a Trainer or Tuner does beside fitting. A new module counts until it is named here.
 _BESIDE_FITS = {
-    f"trainer/{name}.py"
-    for name in ("export", "input_data", "search_space", "tuner_fn", "validation", "warm_start")
+    "trainer/export.py",
+    "trainer/fitting/validation.py",
+    "trainer/fitting/warm_start.py",
+    "trainer/input_data.py",
+    "trainer/search_space.py",
+    "trainer/tuner_fn.py",
 }
 
 
@@ -186,16 +190,8 @@ def _fingerprint(patterns: list[str]) -> str:
             if str(path) in _BESIDE_FITS:
                 continue
             text = path.read_text(encoding="utf-8")
-            hasher.update((_meaning(text) if path.suffix == ".py" else text).encode())
+            hasher.update((source.meaning(text) if path.suffix == ".py" else text).encode())
     return hasher.hexdigest()[:12]
-
-
-def _meaning(source: str) -> str:
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-            del node.body[: ast.get_docstring(node) is not None]
-    return ast.dump(tree)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import tfx.components  # noqa: F401 - must be imported before TFMA on older glib
 
 from benchmarks.accuracy.protocols import ITEMS, USERS, MovieLens, Split, negatives
 from tfx_recommender.components.evaluator import ranking
+from tfx_recommender.foundation import formulas
 
 K = 10
 
@@ -14,7 +15,7 @@ K = 10
 def judge_ratings(answer: np.ndarray, split: Split, data: MovieLens) -> dict[str, float]:
     """RMSE and MAE of ratings [R] of the pairs held out, clipped to 1 … 5."""
     error = np.clip(answer.astype(np.float64), 1, 5) - data.rating[split.held_out]
-    return {"rmse": float(np.sqrt(np.mean(error**2))), "mae": float(np.mean(np.abs(error)))}
+    return {"rmse": formulas.rmse(error, np.zeros(())), "mae": float(np.mean(np.abs(error)))}
 
 
 def judge_ranking(scores: np.ndarray, split: Split, data: MovieLens) -> dict[str, float]:
@@ -57,9 +58,9 @@ def ranks(scores: np.ndarray, split: Split, data: MovieLens, hidden: np.ndarray)
 
 def hit_rate(rank: np.ndarray) -> float:
     """Share of ranks among the first K (0 is the top)."""
-    return float(np.mean(rank < K))
+    return float(np.mean(formulas.hit(rank, K)))
 
 
 def ndcg(rank: np.ndarray) -> float:
-    """Mean of 1 / log2(rank + 2), 0 beyond the first K: one item is relevant, the ideal is 1."""
-    return float(np.mean(np.where(rank < K, 1 / np.log2(rank + 2), 0)))
+    """NDCG@K with one relevant item."""
+    return float(np.mean(formulas.gain(rank, K)))

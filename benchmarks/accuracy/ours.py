@@ -6,34 +6,24 @@ import dataclasses
 from typing import Any, Literal
 from unittest import mock
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from benchmarks.accuracy import protocols, worker
 from benchmarks.accuracy.worker import Arrays, Fitted
-from tfx_recommender.trainer import (
-    baseline,
-    bayesian_factorization,
-    ensemble,
-    hyperparameters,
-    losses,
-    run_fn,
-    training,
-)
-from tfx_recommender.trainer.problem import (
-    Catalogue,
-    Entities,
-    EntityShape,
-    Interactions,
-    Problem,
-)
+from tfx_recommender.trainer import baseline
+from tfx_recommender.trainer.architectures import bayesian_factorization, ensemble, model
+from tfx_recommender.trainer.architectures.registry import ARCHITECTURES
+from tfx_recommender.trainer.fitting.fit import Fitter, Untrained
+from tfx_recommender.trainer.fitting.interactions import Interactions
+from tfx_recommender.trainer.fitting.problem import Catalogue, Entities, EntityShape, Problem
+from tfx_recommender.trainer.fitting.settings import history_length
 from tfx_recommender.trainer.recommender import Recommender
 
 RANGE = (1.0, 5.0)
 
 
-def fit(arrays: Arrays, task: str, model: str, settings: dict[str, Any], seed: int) -> Fitted:
+def fit(arrays: Arrays, task: str, name: str, settings: dict[str, Any], seed: int) -> Fitted:
     """Fits a baseline, or one head of an architecture.
 
     `settings`: `head`, its hyperparameters; `members`, how many are averaged; and for ablations
@@ -44,20 +34,20 @@ def fit(arrays: Arrays, task: str, model: str, settings: dict[str, Any], seed: i
     catalogue = catalogue_of(arrays, settings.get("features", True))
     train = _interactions(arrays, catalogue)
     passes = 0
-    if model == "baseline":
+    if name == "baseline":
         sizes = len(catalogue.users), len(catalogue.items)
         recommender = baseline.bias_and_popularity(train, *sizes, RANGE)
     else:
         if not settings.get("times", True):
             train = dataclasses.replace(train, time=None)
-        config = _config(task, model, settings)
+        config = _config(task, name, settings)
         # Nothing to stop by: all epochs are run.
         none = Interactions(train.user[:0], train.item[:0], train.rating[:0], train.time)
-        problem = Problem(catalogue, train, none, hyperparameters.history(config, config), seed)
+        problem = Problem(catalogue, train, none, history_length(config), seed)
         members = settings.get("members", 1)
         head = ensemble.of(
             [
-                _head(task, model, config, settings, problem, seed * members + n)
+                _head(task, name, config, settings, problem, seed * members + n)
                 for n in range(members)
             ]
         )
@@ -83,8 +73,8 @@ def fit(arrays: Arrays, task: str, model: str, settings: dict[str, Any], seed: i
     return Fitted(passes, rate if task == "rating" else prefer)
 
 
-def _config(task: str, model: str, settings: dict[str, Any]) -> Any:
-    heads = hyperparameters.ARCHITECTURES[model]
+def _config(task: str, architecture: str, settings: dict[str, Any]) -> Any:
+    heads = ARCHITECTURES[architecture]
     if task == "ranking":
         kind = heads.preference
     else:
@@ -93,20 +83,17 @@ def _config(task: str, model: str, settings: dict[str, Any]) -> Any:
 
 
 def _head(
-    task: str, model: str, config: Any, settings: dict[str, Any], problem: Problem, seed: int
+    task: str, architecture: str, config: Any, settings: dict[str, Any], problem: Problem, seed: int
 ) -> Any:
     if task == "ranking":
-        return run_fn.fit_preference(model, config, problem, seed)
+        return model.fit_preference(architecture, config, problem, Fitter(seed))
     if not settings.get("sampler", True):
-        keras.utils.set_random_seed(seed)
-        head = run_fn.ARCHITECTURES[model].preference_head(config, problem, seed)
-        loss = losses.SquaredError(head, problem.rating_mean, problem.rating_scale)
-        training.fit(loss, problem, config.training, seed)
-        return head
+        head = model.fit_preference(architecture, config, problem, Untrained(seed))
+        return Fitter(seed).rating(head, problem, config.training)
     # With so strong a prior no user's or item's precision moves away from the common one.
     prior = bayesian_factorization._NOISE_PRIOR if settings.get("noise", True) else 1e9
     with mock.patch.object(bayesian_factorization, "_NOISE_PRIOR", prior):
-        return run_fn.fit_rating(model, config, problem, seed)
+        return model.fit_rating(architecture, config, problem, Fitter(seed))
 
 
 def _passes(config: Any) -> int:

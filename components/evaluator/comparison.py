@@ -15,7 +15,6 @@ from google.protobuf import json_format
 from tensorflow_model_analysis.proto import config_pb2
 from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
-from tfx_recommender.components.errors import UserError
 from tfx_recommender.components.evaluator import ranking, verdict
 from tfx_recommender.components.evaluator.deciles import deciles
 from tfx_recommender.components.evaluator.predictions import (
@@ -30,7 +29,9 @@ from tfx_recommender.components.evaluator.predictions import (
     SAMPLED_RANK,
     prediction_column,
 )
-from tfx_recommender.trainer import input_data, stopwatch
+from tfx_recommender.foundation import stopwatch
+from tfx_recommender.foundation.errors import UserError
+from tfx_recommender.trainer import input_data
 from tfx_recommender.transform.features import (
     ITEM_POPULARITY_DECILE,
     SPLITS,

@@ -1,6 +1,6 @@
 """The names by which two models' predictions are known to TFMA, and what they may say.
 
-See `metrics.py` for what each is.
+See `tfma_metrics.py` for what each is.
 """
 
 CANDIDATE, BASELINE = "candidate", "baseline"
@@ -11,7 +11,8 @@ SAMPLED_RANK = "sampled_rank"
 RECOMMENDED = "recommended"
 CATALOGUE_SIZE = "catalogue_size"
 OF_RATINGS = (RATING, DECILE)
-OF_RANKINGS = (RANK, SAMPLED_RANK, RECOMMENDED, CATALOGUE_SIZE)
+OF_RANKS = (RANK, SAMPLED_RANK)
+OF_LISTS = (RECOMMENDED, CATALOGUE_SIZE)
 
 # In place of a rank: the item does not count for rankings; it does, but its user is not ranked.
 NOT_RANKED, NOT_SAMPLED = -1, -2

@@ -5,16 +5,13 @@ from __future__ import annotations
 import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from tfx_recommender.foundation.settings import Settings
 from tfx_recommender.transform.features import RESERVED, STRENGTH, Columns, Feature, Side
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class TableFile(_Frozen):
+class TableFile(Settings):
     """A file with a fixed list of columns: delimited text, or Parquet if its name ends so.
 
     Text may be compressed, by name: `.gz`, `.bz2`, `.zst`, `.lz4`. Parquet knows its columns and
@@ -36,7 +33,7 @@ class TableFile(_Frozen):
     @model_validator(mode="after")
     def _check(self) -> TableFile:
         if len(set(self.columns)) < len(self.columns):
-            raise ValueError("columns: a name stands there twice")
+            raise ValueError("columns: a name is given twice")
         try:
             "".encode(self.encoding)
         except LookupError:
@@ -126,7 +123,7 @@ class EventFiles(_InteractionFiles):
         return self
 
 
-class FeatureColumn(_Frozen):
+class FeatureColumn(Settings):
     """How to read one metadata column."""
 
     kind: Literal["numeric", "category", "categories"]
@@ -171,7 +168,7 @@ class EntityFile(TableFile):
         return self
 
 
-class Data(_Frozen):
+class Data(Settings):
     """Where the data are and what they look like: either ratings or events."""
 
     ratings: RatingsFiles | None = None
@@ -228,7 +225,7 @@ class Data(_Frozen):
         return Columns(low, high, self.interactions.timestamp is not None, tuple(features))
 
 
-class LeaveLastOut(_Frozen):
+class LeaveLastOut(Settings):
     """Each user's last ratings by time are held out (ties: by item id, shorter ids first)."""
 
     strategy: Literal["leave_last_out"]
@@ -238,7 +235,7 @@ class LeaveLastOut(_Frozen):
     """Ratings per user for the test: the last ones."""
 
 
-class TimeCut(_Frozen):
+class TimeCut(Settings):
     """Ratings before one moment train, those after another test."""
 
     strategy: Literal["time"]
@@ -254,7 +251,7 @@ class TimeCut(_Frozen):
         return self
 
 
-class Random(_Frozen):
+class Random(Settings):
     """A keyed hash of (user, item) decides; the same pair always falls on the same side."""
 
     strategy: Literal["random"]

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tfx_recommender.components.errors import BadDataError
 from tfx_recommender.components.ratings_example_gen import ratings_table, splitting
 from tfx_recommender.components.ratings_example_gen.config import Data, Split
+from tfx_recommender.foundation.errors import BadDataError
 from tfx_recommender.transform.features import (
     ITEM_ID,
     RATING,

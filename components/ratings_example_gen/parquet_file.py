@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 
-from tfx_recommender.components.errors import BadDataError
 from tfx_recommender.components.ratings_example_gen.config import TableFile
+from tfx_recommender.foundation.errors import BadDataError
 
 _BLOCK_ROWS = 1 << 20
 _KNOWN = (

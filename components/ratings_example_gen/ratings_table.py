@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tfx_recommender.components.errors import BadDataError
 from tfx_recommender.components.ratings_example_gen import table_file
 from tfx_recommender.components.ratings_example_gen.config import (
     Data,
@@ -19,6 +18,7 @@ from tfx_recommender.components.ratings_example_gen.config import (
     EventFiles,
     RatingsFiles,
 )
+from tfx_recommender.foundation.errors import BadDataError
 from tfx_recommender.transform.features import ITEM_ID, RATING, STRENGTH, TIMESTAMP, USER_ID
 
 
@@ -210,7 +210,7 @@ def _entities(ids: pa.StringArray, file: EntityFile | None) -> Entities:
     rows.refuse_where(
         pc.not_equal(known.indices, pa.array(np.arange(len(known)), pa.int32())),
         file.id,
-        "stands there twice",
+        "is given twice",
     )
     found = pc.index_in(ids, known.dictionary)
     features = {}

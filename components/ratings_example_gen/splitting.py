@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tfx_recommender.components.errors import BadDataError
 from tfx_recommender.components.ratings_example_gen.config import (
     LeaveLastOut,
     Random,
@@ -22,6 +21,7 @@ from tfx_recommender.components.ratings_example_gen.config import (
     TimeCut,
 )
 from tfx_recommender.components.ratings_example_gen.ratings_table import Ratings
+from tfx_recommender.foundation.errors import BadDataError
 from tfx_recommender.transform.features import (
     ITEM_ID,
     SPLITS,

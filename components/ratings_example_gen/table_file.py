@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tfx_recommender.components.errors import BadDataError
 from tfx_recommender.components.ratings_example_gen import parquet_file, text_file
 from tfx_recommender.components.ratings_example_gen.config import TableFile
+from tfx_recommender.foundation.errors import BadDataError
 
 
 class Block:

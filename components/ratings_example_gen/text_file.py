@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pyarrow as pa
 from pyarrow import csv
 
-from tfx_recommender.components.errors import BadDataError
 from tfx_recommender.components.ratings_example_gen.config import TableFile
+from tfx_recommender.foundation.errors import BadDataError
 
 _BLOCK_BYTES = 1 << 24
 # Stands in for a delimiter of several characters, which Arrow does not know.

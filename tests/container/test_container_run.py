@@ -22,11 +22,11 @@ import yaml
 
 from tests.conftest import write_config, write_small_data
 from tests.pipeline.test_story import tree
-from tfx_recommender.components import served_models
-from tfx_recommender.components.errors import BadDataError
+from tfx_recommender.components.serving import served_models
 from tfx_recommender.components.tuned_config import OVERLAY
+from tfx_recommender.foundation.errors import BadDataError
 from tfx_recommender.kubeflow import local_runner
-from tfx_recommender.pipeline import config
+from tfx_recommender.pipeline.settings import config, config_file
 
 IMAGE = os.environ.get("TFX_RECOMMENDER_IMAGE", "")
 pytestmark = [
@@ -60,7 +60,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     folder = tmp_path_factory.mktemp("containers")
     open_to_the_images_user(folder)
     write_small_data(folder)
-    loaded = config.load(str(write_config(folder)))
+    loaded = config_file.load(str(write_config(folder)))
     log = io.StringIO()
     with contextlib.redirect_stdout(log):
         artifacts = local_runner.run(loaded, IMAGE, {})
@@ -131,12 +131,12 @@ def test_a_search_writes_its_overlay_and_pushes_nothing(run: Run) -> None:
     before = tree(run.config.serving_directory)
     path = folder / "space.yaml"
     path.write_text("mf: {rating: {factors: {choice: [2, 4]}}}")
-    loaded = config.load(str(folder / "config.yaml"), [f"root={folder / 'search'}"])
+    loaded = config_file.load(str(folder / "config.yaml"), [f"root={folder / 'search'}"])
     with contextlib.redirect_stdout(io.StringIO()):
-        made = local_runner.run(loaded, IMAGE, {}, (config.load_search_space(str(path)), 2))
+        made = local_runner.run(loaded, IMAGE, {}, (config_file.load_search_space(str(path)), 2))
     overlay = Path(made) / "TunedConfig" / "overlay" / OVERLAY
     assert yaml.safe_load(overlay.read_text())["models"]["mf"]["rating"]["factors"] in (2, 4)
-    config.load(str(folder / "config.yaml"), [f"@{overlay}"])
+    config_file.load(str(folder / "config.yaml"), [f"@{overlay}"])
     assert tree(run.config.serving_directory) == before
 
 
@@ -147,7 +147,9 @@ def test_broken_data_stop_at_the_gate_and_nothing_is_pushed(run: Run) -> None:
     broken.write_text(re.sub(r"^u1,\d+,", "u1,500,", users, flags=re.M), encoding="utf-8")
     before = tree(run.config.serving_directory)
     root = folder / "broken"
-    loaded = config.load(str(folder / "config.yaml"), [f"data.users.path={broken}", f"root={root}"])
+    loaded = config_file.load(
+        str(folder / "config.yaml"), [f"data.users.path={broken}", f"root={root}"]
+    )
     with (
         contextlib.redirect_stdout(io.StringIO()),
         pytest.raises(BadDataError, match="DataGate: the data do not fit the config: age: "),

@@ -10,19 +10,19 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from tfx_recommender.trainer import hyperparameters, losses, run_fn, training, two_stage
+from tfx_recommender.trainer.architectures.registry import ARCHITECTURES
+from tfx_recommender.trainer.fitting import batches, losses
+from tfx_recommender.trainer.fitting.fit import Untrained
+from tfx_recommender.trainer.fitting.interactions import Interactions
+from tfx_recommender.trainer.fitting.problem import Catalogue, Entities, EntityShape, Problem
+from tfx_recommender.trainer.fitting.settings import RankingTraining
 from tfx_recommender.trainer.input_data import Ratings
-from tfx_recommender.trainer.problem import (
-    Catalogue,
-    Entities,
-    EntityShape,
-    Interactions,
-    Problem,
-)
 from tfx_recommender.trainer.recommender import Recommender
 from tfx_recommender.transform.features import Columns, Feature
 
 USERS, ITEMS = 30, 20
+# Training that ends in seconds.
+FAST = {"epochs": 8, "batch_size": 64, "learning_rate": 0.02, "patience": 8}
 COLUMNS = Columns(
     1.0,
     5.0,
@@ -100,8 +100,13 @@ def problem(rows: Interactions) -> Problem:
     return Problem(catalogue(), rows, few, history=8, seed=7)
 
 
-def losses_of(architecture: str, rows: Interactions, plain: bool = False) -> list[Any]:
-    """Both losses of a small model of one architecture; `plain`: without regularisation."""
+def heads_of(
+    architecture: str, rows: Interactions, plain: bool = False, fitter: Any = None
+) -> tuple[Any, Any, Untrained]:
+    """Both heads of a small model of one architecture, and the fitter that made them.
+
+    Untrained unless a fitter is given; `plain`: without regularisation.
+    """
     keras.utils.set_random_seed(7)
     sampler: dict[str, Any] = {"factors": 4, "sweeps": 60, "burn_in": 20, "samples": 20}
     off = {"l2": 0.0, "id_dropout": 0.0} if plain else {}
@@ -109,44 +114,50 @@ def losses_of(architecture: str, rows: Interactions, plain: bool = False) -> lis
     mlp = off | ({"dropout": 0.0} if plain else {})
     products = {"products": True, "l2_exponent": 0.5}
     wide = mlp | ({"wide_l2": 0.0} if plain else {})
+    training = {"training": FAST} if fitter else {}
+    hybrid = {"mf": sampler | {"side_information": 8}, "mlp": mlp} | training
+    stages = {
+        "candidates": {"architecture": "two_tower", **mlp, **training},
+        "ranking": {"architecture": "mlp", **mlp, **training},
+        "number": ITEMS // 2,
+    }
     rating, preference = {
-        "mf": (sampler, mf),
+        "mf": (sampler, mf | training),
         # What wide_deep, whose deep part is an MLP too, leaves out.
-        "mlp": (mlp | products, mlp | products),
-        "hybrid": ({"mf": sampler | {"side_information": 8}, "mlp": mlp}, mlp),
-        "wide_deep": (wide, wide),
-        "two_tower": (mlp, mlp),
-        "two_stage": ({"mf": sampler | {"side_information": 8}, "mlp": mlp}, {}),
+        "mlp": (mlp | products | training, mlp | products | training),
+        "hybrid": (hybrid, mlp | training),
+        "wide_deep": (wide | training, wide | training),
+        "two_tower": (mlp | training, mlp | training),
+        "two_stage": (hybrid, stages),
     }[architecture]
-    settings, module = (
-        hyperparameters.ARCHITECTURES[architecture],
-        run_fn.ARCHITECTURES[architecture],
+    row, to_fit, fitter = ARCHITECTURES[architecture], problem(rows), fitter or Untrained(7)
+    rating_head = row.model.fit_rating(row.rating.model_validate(rating), to_fit, fitter)
+    preference_head = row.model.fit_preference(
+        row.preference.model_validate(preference), to_fit, fitter
     )
+    return rating_head, preference_head, fitter
+
+
+def losses_of(architecture: str, rows: Interactions, plain: bool = False) -> list[Any]:
+    """The loss of each part of an untrained model: squared error, or softmax of 16 negatives.
+
+    The rating head comes first, also where it is sampled and so has nothing to train.
+    """
+    rating, _, fitter = heads_of(architecture, rows, plain)
     to_fit = problem(rows)
-    if architecture == "two_stage":
-        stages = (losses_of(name, rows, plain)[1].head for name in ("two_tower", "mlp"))
-        preference_head: Any = two_stage.Head(*stages, ITEMS // 2)
-    else:
-        preference_head = module.preference_head(settings.preference(**preference), to_fit, 7)
-    return [
-        losses.SquaredError(
-            module.rating_head(settings.rating(**rating), to_fit, 7),
-            to_fit.rating_mean,
-            to_fit.rating_scale,
-        ),
-        losses.Softmax(preference_head, sampled=True),
-    ]
+    squared = losses.SquaredError(rating, to_fit.rating_mean, to_fit.rating_scale)
+    ranking = [loss for loss in fitter.losses if isinstance(loss, losses.Ranking)]
+    return [squared, *(losses.Softmax(loss.head, sampled=True) for loss in ranking)]
 
 
-def recommender(rating: Any, preference: Any) -> Recommender:
-    """The model of two losses' heads."""
-    return Recommender(
-        rating.head, preference.head, rating.rating_mean, rating.rating_scale, (1.0, 5.0)
-    )
+def recommender(rating: Any, preference: Any, rows: Interactions) -> Recommender:
+    """The model of two heads."""
+    of = problem(rows)
+    return Recommender(rating, preference, of.rating_mean, of.rating_scale, (1.0, 5.0))
 
 
 def batch(rows: Interactions, chosen: np.ndarray, by_user: bool = False) -> dict[str, Any]:
     """A batch of chosen ratings (or users) as training makes it, every item as a negative."""
-    how = hyperparameters.RankingTraining(negatives=ITEMS)
-    batches = training.Batches(rows, problem(rows), how, by_user, seed=7)
-    return batches.gather(tf.constant(chosen, tf.int32), tf.range(ITEMS))
+    how = RankingTraining(negatives=ITEMS)
+    drawn = batches.Batches(rows, problem(rows), how, by_user, seed=7)
+    return drawn.gather(tf.constant(chosen, tf.int32), tf.range(ITEMS))

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from benchmarks.accuracy import evaluation, protocols
-from tfx_recommender.components.errors import UserError
 from tfx_recommender.components.evaluator import ranking
-from tfx_recommender.pipeline import datasets
+from tfx_recommender.datasets import sources
+from tfx_recommender.foundation.errors import UserError
 from tfx_recommender.trainer import baseline
-from tfx_recommender.trainer.problem import Interactions
+from tfx_recommender.trainer.fitting.interactions import Interactions
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def movielens(tmp_path_factory: pytest.TempPathFactory) -> protocols.MovieLens:
     if not (folder / "movielens-100k").is_dir():
         folder = tmp_path_factory.mktemp("data")
         try:
-            datasets.fetch("movielens-100k", str(folder))
+            sources.fetch("movielens-100k", str(folder))
         except UserError as error:
             pytest.skip(f"no source of MovieLens-100k can be reached: {error}")
     return protocols.load(folder / "movielens-100k")

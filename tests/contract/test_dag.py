@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import SMALL_CONFIG, write_config
-from tfx_recommender.pipeline import config, dag
+from tfx_recommender.pipeline import dag
+from tfx_recommender.pipeline.settings import config, config_file
 from tfx_recommender.pipeline.world import World
 
 
@@ -16,7 +17,7 @@ from tfx_recommender.pipeline.world import World
 def three_models(tmp_path_factory: pytest.TempPathFactory) -> config.Config:
     folder = tmp_path_factory.mktemp("dag")
     models = {"mf": {}, "mlp": {}, "hybrid": {}}
-    return config.load(str(write_config(folder, models=models)))
+    return config_file.load(str(write_config(folder, models=models)))
 
 
 def upstream(pipeline: Any) -> dict[str, set[str]]:
@@ -44,7 +45,7 @@ def test_each_architecture_is_a_trainer_and_an_evaluator(three_models: config.Co
 def test_tuning_learns_from_train_is_judged_on_validation_and_never_sees_test(
     three_models: config.Config,
 ) -> None:
-    space = config.load_search_space(config.SEARCH_SPACE)
+    space = config_file.load_search_space(config_file.SEARCH_SPACE)
     pipeline = dag.create_tuning(three_models, space, 3, World(), "root")
     edges = upstream(pipeline)
     tuners = [node for node in pipeline.components if node.id.startswith("Tuner-")]

@@ -11,7 +11,9 @@ import pytest
 import tensorflow as tf
 
 from tests.contract import problems
-from tfx_recommender.trainer import baseline, export, run_fn, warm_start
+from tfx_recommender.trainer import baseline, export
+from tfx_recommender.trainer.architectures.registry import ARCHITECTURES
+from tfx_recommender.trainer.fitting import warm_start
 from tfx_recommender.trainer.recommender import Recommender
 
 HELD_OUT = (
@@ -20,7 +22,7 @@ HELD_OUT = (
 )
 
 
-@pytest.fixture(scope="module", params=[*sorted(run_fn.ARCHITECTURES), "baseline"])
+@pytest.fixture(scope="module", params=[*sorted(ARCHITECTURES), "baseline"])
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """An exported model, loaded by plain TensorFlow, and the model it was made from."""
     rows = problems.interactions()
@@ -28,10 +30,10 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     if request.param == "baseline":
         model = baseline.bias_and_popularity(rows, problems.USERS, problems.ITEMS, (1.0, 5.0))
     else:
-        losses = problems.losses_of(request.param, rows)
-        for loss in losses:
-            loss(problems.batch(rows, np.arange(8)))  # makes the weights
-        model = problems.recommender(*losses)
+        rating, preference, _ = problems.heads_of(request.param, rows)
+        model = problems.recommender(rating, preference, rows)
+        some = problems.batch(rows, np.arange(8))
+        model.predict(some["user"], some["item"])  # makes the weights
     rated = (
         np.append(known.users.raw_ids[rows.user], HELD_OUT[0]),
         np.append(known.items.raw_ids[rows.item], HELD_OUT[1]),

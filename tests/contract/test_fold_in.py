@@ -9,8 +9,12 @@ import pytest
 import tensorflow as tf
 
 from tests.contract import problems
-from tfx_recommender.trainer import export, hyperparameters, run_fn
-from tfx_recommender.trainer.problem import Interactions, Problem
+from tfx_recommender.trainer import export
+from tfx_recommender.trainer.architectures import model as architectures
+from tfx_recommender.trainer.architectures.registry import ARCHITECTURES
+from tfx_recommender.trainer.fitting.fit import Fitter
+from tfx_recommender.trainer.fitting.interactions import Interactions
+from tfx_recommender.trainer.fitting.problem import Problem
 from tfx_recommender.trainer.recommender import Recommender
 
 
@@ -22,9 +26,11 @@ def test_a_stranger_who_names_liked_items_is_shown_what_goes_with_them(
     rows, half = problems.two_tastes(), problems.ITEMS // 2
     few = Interactions(*(column[::7] for column in (rows.user, rows.item, rows.rating)))
     to_fit = Problem(problems.catalogue(), rows, few, history=8, seed=0)
-    settings = hyperparameters.ARCHITECTURES[architecture].preference
+    settings = ARCHITECTURES[architecture].preference
     training = {"epochs": 20, "patience": 20, "learning_rate": 0.05, "batch_size": 32}
-    head = run_fn.fit_preference(architecture, settings(l2=0.001, training=training), to_fit, 0)
+    head = architectures.fit_preference(
+        architecture, settings(l2=0.001, training=training), to_fit, Fitter(0)
+    )
     model = Recommender(head, head, 3.0, 1.0, (1.0, 5.0))
     path = str(tmp_path / "model")
     known = problems.ratings(

@@ -15,9 +15,9 @@ import pytest
 import yaml
 
 from tests.conftest import write_config, write_small_data
-from tfx_recommender.components import served_models
+from tfx_recommender.components.serving import served_models
 from tfx_recommender.kubeflow import compiler, entrypoint, steps
-from tfx_recommender.pipeline import config
+from tfx_recommender.pipeline.settings import config_file
 
 LEARNING = {"Trainer-hybrid", "Trainer-mf"}
 EVERY_TIME = {"World", "ServedBaseline", "Evaluator-hybrid", "Evaluator-mf", "ModelSelector",
@@ -88,7 +88,7 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path
     folder = tmp_path_factory.mktemp("schedule")
     section = {"image": f"registry.example/image@sha256:{'0' * 64}"}
     path = write_config(folder, models={"mf": {}, "hybrid": {}}, kubeflow=section)
-    return next(yaml.safe_load_all(compiler.compile_pipeline(config.load(str(path))))), folder
+    return next(yaml.safe_load_all(compiler.compile_pipeline(config_file.load(str(path))))), folder
 
 
 @pytest.fixture

@@ -13,10 +13,11 @@ from click.testing import CliRunner, Result
 from tfx.dsl.component.experimental.annotations import OutputDict, Parameter
 from tfx.dsl.component.experimental.decorators import component
 
-from tfx_recommender.components.errors import ConfigError, UserError
+from tfx_recommender.foundation.errors import ConfigError, UserError
 from tfx_recommender.kubeflow import cli as kubeflow_cli  # noqa: F401 - adds its commands
 from tfx_recommender.kubeflow import compiler, spec_check, steps
-from tfx_recommender.pipeline import cli, config, dag
+from tfx_recommender.pipeline import cli, dag
+from tfx_recommender.pipeline.settings import config, config_file
 from tfx_recommender.pipeline.world import World
 
 
@@ -36,7 +37,7 @@ FOLDER = Path(__file__).with_name("kubeflow")
 
 @pytest.fixture(scope="module")
 def golden() -> config.Config:
-    return config.load(str(FOLDER / "config.yaml"))
+    return config_file.load(str(FOLDER / "config.yaml"))
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +194,7 @@ def test_k2_it_holds_only_what_open_source_kfp_implements(text: str) -> None:
 
 
 def test_a_search_compiles_into_the_nodes_of_its_own_dag(golden: config.Config) -> None:
-    space = config.load_search_space(config.SEARCH_SPACE)
+    space = config_file.load_search_space(config_file.SEARCH_SPACE)
     text = compiler.compile_pipeline(golden, (space, 3))
     assert spec_check.problems(text) == []
     tasks = next(yaml.safe_load_all(text))["root"]["dag"]["tasks"]
@@ -212,7 +213,7 @@ def test_a_search_is_asked_for_by_its_trials(tmp_path: Path) -> None:
 
     assert compiled("--trials", "2").exit_code == 0
     assert "exec-TunedConfig" in (tmp_path / "pipeline.yaml").read_text()
-    error = compiled("--search-space", config.SEARCH_SPACE).exception
+    error = compiled("--search-space", config_file.SEARCH_SPACE).exception
     assert str(error) == "--search-space: give --trials too, to search instead of training"
 
 
@@ -304,7 +305,7 @@ def test_k3_the_image_is_named_by_digest(spec: dict[str, Any], tmp_path: Path) -
     assert len(images) == 1
     assert "@sha256:" in images.pop()
     with pytest.raises(ConfigError, match=r"kubeflow\.image: .*not 'registry/image:latest'"):
-        config.load(str(FOLDER / "config.yaml"), ["kubeflow.image=registry/image:latest"])
+        config_file.load(str(FOLDER / "config.yaml"), ["kubeflow.image=registry/image:latest"])
 
 
 def test_k9_no_executor_is_named_by_the_compiled_file(spec: dict[str, Any]) -> None:
@@ -328,7 +329,7 @@ def test_k9_no_executor_is_named_by_the_compiled_file(spec: dict[str, Any]) -> N
 )
 def test_what_cannot_run_on_a_cluster_is_refused(override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        compiler.compile_pipeline(config.load(str(FOLDER / "config.yaml"), [override]))
+        compiler.compile_pipeline(config_file.load(str(FOLDER / "config.yaml"), [override]))
 
 
 def test_a_pipeline_of_events_compiles_and_knows_nothing_of_ratings(tmp_path: Path) -> None:
@@ -341,7 +342,7 @@ def test_a_pipeline_of_events_compiles_and_knows_nothing_of_ratings(tmp_path: Pa
         "timestamp": "timestamp",
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
-    compiled = compiler.compile_pipeline(config.load(str(tmp_path / "config.yaml")))
+    compiled = compiler.compile_pipeline(config_file.load(str(tmp_path / "config.yaml")))
     assert spec_check.problems(compiled) == []
     document, _ = yaml.safe_load_all(compiled)
     assert {p for p in document["root"]["inputDefinitions"]["parameters"] if "_" in p} == {

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.contract.kfp_server import KfpServer
-from tfx_recommender.components.errors import ConfigError, UserError
+from tfx_recommender.foundation.errors import ConfigError, UserError
 from tfx_recommender.kubeflow import cli as kubeflow_cli  # noqa: F401 - adds its commands
 from tfx_recommender.kubeflow import compiler
 from tfx_recommender.kubeflow.service import Service

@@ -10,14 +10,24 @@ import pytest
 import tensorflow as tf
 
 from tests.contract import problems
-from tfx_recommender.trainer import export, factors, hyperparameters, run_fn, two_stage
-from tfx_recommender.trainer.problem import Interactions, Problem
+from tfx_recommender.trainer import export
+from tfx_recommender.trainer.architectures import model as architecture
+from tfx_recommender.trainer.architectures.factors import FactorsHead
+from tfx_recommender.trainer.architectures.two_stage.model import TwoStageHead
+from tfx_recommender.trainer.architectures.two_stage.settings import (
+    MatrixFactorizationStage,
+    MultilayerStage,
+    TwoStageRanking,
+)
+from tfx_recommender.trainer.fitting.fit import Fitter
+from tfx_recommender.trainer.fitting.interactions import Interactions
+from tfx_recommender.trainer.fitting.problem import Problem
 from tfx_recommender.trainer.recommender import Recommender
 
 USERS, ITEMS, NUMBER = 6, 40, 7
 
 
-class Stage(factors.Head):
+class Stage(FactorsHead):
     """Remembers of how many items it was asked for the scores."""
 
     asked: int | None = None
@@ -41,7 +51,7 @@ def stages() -> list[Stage]:
 def test_the_best_of_the_first_stage_are_ranked_by_the_second(
     stages: list[Stage], own_items: bool
 ) -> None:
-    head = two_stage.Head(*stages, NUMBER)
+    head = TwoStageHead(*stages, NUMBER)
     users, items = {"index": np.arange(USERS)}, {"index": np.arange(ITEMS)}
     first, second = (
         stage.interact(stage.user(users), stage.item(items)[None]).numpy() for stage in stages
@@ -57,7 +67,7 @@ def test_the_best_of_the_first_stage_are_ranked_by_the_second(
 
 
 def test_the_second_stage_scores_the_candidates_only(stages: list[Stage]) -> None:
-    head = two_stage.Head(*stages, NUMBER)
+    head = TwoStageHead(*stages, NUMBER)
     head.interact(
         head.user({"index": np.arange(USERS)}), head.item({"index": np.arange(ITEMS)})[None]
     )
@@ -65,7 +75,7 @@ def test_the_second_stage_scores_the_candidates_only(stages: list[Stage]) -> Non
 
 
 def test_one_item_gets_the_score_of_the_second_stage(stages: list[Stage]) -> None:
-    head = two_stage.Head(*stages, NUMBER)
+    head = TwoStageHead(*stages, NUMBER)
     user, item = ({"index": np.arange(USERS)} for _ in range(2))
     pairs = head.interact(head.user(user), head.item(item)[:, None])[:, 0]
     second = stages[1].interact(stages[1].user(user), stages[1].item(item)[:, None])[:, 0]
@@ -73,15 +83,15 @@ def test_one_item_gets_the_score_of_the_second_stage(stages: list[Stage]) -> Non
 
 
 def test_a_name_stands_for_an_architecture_with_its_defaults() -> None:
-    config = hyperparameters.TwoStageRanking.model_validate(
+    config = TwoStageRanking.model_validate(
         {"candidates": "mf", "ranking": {"architecture": "mlp", "l2": 0.5}}
     )
-    assert config.candidates == hyperparameters.MatrixFactorizationStage()
-    assert config.ranking == hyperparameters.MultilayerStage(l2=0.5)
+    assert config.candidates == MatrixFactorizationStage()
+    assert config.ranking == MultilayerStage(l2=0.5)
     assert config.history == 0
-    assert hyperparameters.TwoStageRanking(candidates="two_tower").history == 32
+    assert TwoStageRanking(candidates="two_tower").history == 32
     with pytest.raises(ValueError, match="candidates"):
-        hyperparameters.TwoStageRanking.model_validate({"candidates": "mlp"})
+        TwoStageRanking.model_validate({"candidates": "mlp"})
 
 
 @pytest.mark.slow
@@ -91,14 +101,14 @@ def test_what_is_recommended_is_what_the_evaluator_ranks(tmp_path: Path) -> None
     to_fit = Problem(catalogue, rows, few, history=8, seed=0)
     training = {"epochs": 12, "patience": 12, "learning_rate": 0.05, "batch_size": 32}
     stage = {"l2": 0.001, "training": training}
-    config = hyperparameters.TwoStageRanking.model_validate(
+    config = TwoStageRanking.model_validate(
         {
             "candidates": {"architecture": "two_tower", **stage},
             "ranking": {"architecture": "mlp", **stage},
             "number": 8,
         }
     )
-    head = run_fn.fit_preference("two_stage", config, to_fit, 0)
+    head = architecture.fit_preference("two_stage", config, to_fit, Fitter(0))
     users, items = catalogue.users.raw_ids, catalogue.items.raw_ids
     known = problems.ratings(users[rows.user], items[rows.item])
     path = str(tmp_path / "model")

@@ -6,26 +6,26 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 
 from tests.contract import problems
-from tfx_recommender.trainer import (
-    export,
-    factors,
-    hyperparameters,
-    losses,
-    run_fn,
-    training,
-    warm_start,
-)
-from tfx_recommender.trainer.problem import Catalogue, Entities, EntityShape, Interactions, Problem
+from tfx_recommender.trainer import export
+from tfx_recommender.trainer.architectures import model
+from tfx_recommender.trainer.architectures.factors import FactorsHead
+from tfx_recommender.trainer.architectures.mf.settings import MatrixFactorization
+from tfx_recommender.trainer.architectures.registry import ARCHITECTURES
+from tfx_recommender.trainer.architectures.two_tower.settings import TowersRanking
+from tfx_recommender.trainer.fitting import batches, warm_start
+from tfx_recommender.trainer.fitting.fit import Fitter, Untrained
+from tfx_recommender.trainer.fitting.interactions import Interactions
+from tfx_recommender.trainer.fitting.problem import Catalogue, Entities, EntityShape, Problem
+from tfx_recommender.trainer.fitting.settings import RankingTraining
 from tfx_recommender.trainer.recommender import Recommender
 
 WORLD = problems.catalogue()
 ARCHITECTURE = "wide_deep"  # it has weights of every kind
-HEADS = hyperparameters.ARCHITECTURES[ARCHITECTURE]
+HEADS = ARCHITECTURES[ARCHITECTURE]
 # Yesterday a tenth of today's users and items was unknown; today all have other places.
 OLD = {"user": np.arange(27), "item": np.arange(18)}
 NEW = {"user": np.arange(30)[::-1], "item": np.roll(np.arange(20), 7)}
@@ -74,11 +74,11 @@ def save(path: Path, which: str, head: Any, to_fit: Problem) -> str:
     """Exports a model with this head; the other one has nothing to lend."""
     rows, catalogue = to_fit.train, to_fit.catalogue
     sizes = catalogue.user_shape.ids, catalogue.item_shape.ids
-    other = factors.Head(*(np.zeros((size, 1), np.float32) for size in sizes))
+    other = FactorsHead(*(np.zeros((size, 1), np.float32) for size in sizes))
     heads = {"rating": other, "preference": other, which: head}
-    model = Recommender(heads["rating"], heads["preference"], 3.0, 1.0, (1.0, 5.0))
+    recommender = Recommender(heads["rating"], heads["preference"], 3.0, 1.0, (1.0, 5.0))
     known = problems.ratings(catalogue.users.raw_ids[rows.user], catalogue.items.raw_ids[rows.item])
-    export.export(str(path), model, catalogue, problems.COLUMNS, None, rows, known, {})
+    export.export(str(path), recommender, catalogue, problems.COLUMNS, None, rows, known, {})
     return str(path)
 
 
@@ -87,12 +87,11 @@ def test_weights_follow_what_they_stand_for(tmp_path: Path) -> None:
     heads = {}
     for name, chosen, turn in (("old", OLD, 0), ("new", NEW, 1)):
         to_fit = problem(chosen, turn, rows)
-        head = run_fn.ARCHITECTURES[ARCHITECTURE].preference_head(HEADS.preference(), to_fit, 0)
-        loss = losses.ranking(head, hyperparameters.RankingTraining())
-        batches = training.Batches(
-            to_fit.train, to_fit, hyperparameters.RankingTraining(), loss.by_user, 0
-        )
-        loss(batches.gather(*(drawn[0] for drawn in batches.draw(0))))
+        fitter = Untrained(0)
+        head = HEADS.model.fit_preference(HEADS.preference(), to_fit, fitter)
+        (loss,) = fitter.losses
+        drawn = batches.Batches(to_fit.train, to_fit, RankingTraining(), loss.by_user, 0)
+        loss(drawn.gather(*(part[0] for part in drawn.draw(0))))  # makes the weights
         for variable in head.trainable_variables:
             # A cold model starts with 0 here, so that half of what is carried over remains.
             variable.assign(rng.normal(size=variable.shape) * (name == "old"))
@@ -142,18 +141,11 @@ def test_it_needs_at_most_half_of_the_epochs_of_a_cold_start(which: str, tmp_pat
     fitted = {}
 
     def fit(to_fit: Problem, start: Any) -> tuple[Any, list[float]]:
-        keras.utils.set_random_seed(1)
         config = getattr(HEADS, which)(training=how, l2=0.001)
-        head = getattr(run_fn.ARCHITECTURES[ARCHITECTURE], f"{which}_head")(config, to_fit, 1)
-        loss = (
-            losses.SquaredError(head, to_fit.rating_mean, to_fit.rating_scale)
-            if which == "rating"
-            else losses.ranking(head, config.training)
-        )
-        begin = start and (lambda variables: start.carry_over(which, variables))
-        return head, [
-            held_out for _, held_out in training.fit(loss, to_fit, config.training, 1, begin)
-        ]
+        fitter = Fitter(1, start and start.carry_over)
+        fit_head = {"rating": model.fit_rating, "preference": model.fit_preference}[which]
+        head = fit_head(ARCHITECTURE, config, to_fit, fitter)
+        return head, [held_out for _, held_out in fitter.curves[0]]
 
     old = problem(OLD, 0, rows)
     head, _ = fit(old, None)
@@ -168,11 +160,9 @@ def test_it_needs_at_most_half_of_the_epochs_of_a_cold_start(which: str, tmp_pat
 
 def test_a_model_of_another_kind_lends_nothing(tmp_path: Path) -> None:
     old = problem(OLD, 0, problems.interactions())
-    head = run_fn.ARCHITECTURES["mf"].preference_head(hyperparameters.MatrixFactorization(), old, 0)
+    head = ARCHITECTURES["mf"].model.fit_preference(MatrixFactorization(), old, Untrained(0))
     path = save(tmp_path / "served", "preference", head, old)
-    other = run_fn.ARCHITECTURES["two_tower"].preference_head(
-        hyperparameters.TowersRanking(), old, 0
-    )
+    other = ARCHITECTURES["two_tower"].model.fit_preference(TowersRanking(), old, Untrained(0))
     before = [np.array(variable) for variable in other.trainable_variables]
     start = warm_start.Start(path, old.catalogue)
     assert start.carry_over("preference", other.trainable_variables) == 0

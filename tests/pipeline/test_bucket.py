@@ -20,9 +20,10 @@ import pytest
 import yaml
 
 from tests.unit.test_served_models import PUSHER, model
-from tfx_recommender.components import served_models
-from tfx_recommender.components.errors import UserError
-from tfx_recommender.pipeline import commands, config
+from tfx_recommender.components.serving import served_models
+from tfx_recommender.foundation.errors import UserError
+from tfx_recommender.pipeline import commands
+from tfx_recommender.pipeline.settings import config_file
 
 pytestmark = pytest.mark.slow
 
@@ -116,7 +117,7 @@ def test_a_pipeline_lives_with_its_models_in_a_bucket(server: None, small: Path)
     place = "s3://models/serving/small"
 
     def run() -> dict[str, Any]:
-        commands.run(config.load(str(path)), verbose=False, rebase_baseline=False)
+        commands.run(config_file.load(str(path)), verbose=False, rebase_baseline=False)
         return json.loads((small / "root" / "summary.json").read_text())
 
     def command(*arguments: str) -> str:

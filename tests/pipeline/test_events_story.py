@@ -12,8 +12,9 @@ import tensorflow as tf
 
 from tests.conftest import EVENTS, write_config, write_small_data, write_small_events
 from tests.pipeline.test_story import Life, tree
-from tfx_recommender.components.errors import ConfigError, UserError
-from tfx_recommender.pipeline import commands, config
+from tfx_recommender.foundation.errors import ConfigError, UserError
+from tfx_recommender.pipeline import commands
+from tfx_recommender.pipeline.settings import config_file
 
 pytestmark = pytest.mark.slow
 
@@ -41,9 +42,11 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     told["worse"] = life.run("models.hybrid=null", "warm_start=true", *settings)
     told["tuned"] = life.tune()
     explicit = write_config(tmp_path_factory.mktemp("explicit"))
-    overrides = [f"serving_root={folder / 'serving'}", f"name={config.load(life.path).name}"]
+    overrides = [f"serving_root={folder / 'serving'}", f"name={config_file.load(life.path).name}"]
     with pytest.raises(ConfigError) as told["explicit"]:
-        commands.run(config.load(str(explicit), overrides), verbose=False, rebase_baseline=False)
+        commands.run(
+            config_file.load(str(explicit), overrides), verbose=False, rebase_baseline=False
+        )
     told["untouched"] = tree(life.serving) == before
     return told
 
@@ -77,7 +80,7 @@ def test_the_pushed_model_says_what_it_knows_and_recommends(
     for name in ("serving_default", "score"):
         assert set(served[name].structured_outputs) == {"preference"}
     assert story["served"].record["feedback"] == "implicit"
-    commands.recommend(config.load(story["life"].path), ("u1",), (), 3, verbose=False)
+    commands.recommend(config_file.load(story["life"].path), ("u1",), (), 3, verbose=False)
     user, *items = capsys.readouterr().out.splitlines()
     assert user.startswith("user u1 (version ")
     assert len(items) == 3

@@ -13,8 +13,8 @@ from rich.console import Console
 
 from tests.conftest import table_of, write_config, write_small_data
 from tests.pipeline.test_story import tree
-from tfx_recommender.components import served_models
-from tfx_recommender.pipeline.config import Bounds, RmseBound, ShareBounds
+from tfx_recommender.components.serving import served_models
+from tfx_recommender.pipeline.settings.config import Bounds, RmseBound, ShareBounds
 from tfx_recommender.transform.features import SPLITS
 
 pytestmark = pytest.mark.slow
@@ -25,12 +25,14 @@ class Gate:
 
     def __init__(self, folder: Path) -> None:
         from tfx_recommender.components.ratings_example_gen import dataset
-        from tfx_recommender.pipeline import config, dag, local_runner
+        from tfx_recommender.pipeline import dag
+        from tfx_recommender.pipeline.local import runner
+        from tfx_recommender.pipeline.settings import config_file
 
         self.folder = folder
-        self.config = config.load(str(write_config(folder)))
+        self.config = config_file.load(str(write_config(folder)))
         self.serving = self.config.serving_directory
-        self.store = local_runner.Store(str(folder / "metadata.sqlite"))
+        self.store = runner.Store(str(folder / "metadata.sqlite"))
         self.dag = dag
         data = dataset.read(self.config.data, self.config.split, self.config.relevance_threshold)
         place = data.assignment.place
@@ -53,7 +55,7 @@ class Gate:
         """
         from tfx_recommender.components import first_baseline
         from tfx_recommender.trainer import baseline, export, input_data
-        from tfx_recommender.trainer.problem import Catalogue
+        from tfx_recommender.trainer.fitting.problem import Catalogue
 
         train = self.rows["train"]
         rating, item_id = train["rating"].to_numpy(), train["item_id"].cast("binary")
@@ -112,8 +114,9 @@ class Gate:
         from tfx_recommender.components.pusher import Pusher
         from tfx_recommender.components.ratings_example_gen.component import RatingsExampleGen
         from tfx_recommender.components.served_baseline import ServedBaseline
-        from tfx_recommender.pipeline import local_runner, quality_gate
-        from tfx_recommender.pipeline.screen import Progress
+        from tfx_recommender.pipeline import quality_gate
+        from tfx_recommender.pipeline.local import runner
+        from tfx_recommender.pipeline.local.screen import Progress
         from tfx_recommender.pipeline.world import World
 
         served = served_models.served(self.serving)
@@ -167,8 +170,8 @@ class Gate:
             withdrawn="[]",
         )
         nodes = [examples, baseline, model.with_id("Candidate"), evaluator, selector, pusher]
-        record = local_runner.Run(local_runner.new_run_id())
-        local_runner.run(
+        record = runner.Run(runner.new_run_id())
+        runner.run(
             Pipeline(
                 "gate",
                 str(self.folder / "root"),

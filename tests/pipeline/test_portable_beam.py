@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from tfx_recommender.pipeline import commands, config
+from tfx_recommender.pipeline import commands
+from tfx_recommender.pipeline.settings import config_file
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +41,7 @@ def endpoint(tmp_path: Path) -> Iterator[str]:
 def run(small: Path, name: str) -> dict[str, Any]:
     """A whole run with a root of its own; returns its summary."""
     places = [f"{key}={small / name / key}" for key in ("root", "serving_root")]
-    commands.run(config.load(str(small / "config.yaml"), places), False, False)
+    commands.run(config_file.load(str(small / "config.yaml"), places), False, False)
     return json.loads((small / name / "root" / "summary.json").read_text())
 
 

@@ -88,14 +88,16 @@ def slow(folder: Path) -> SlowPath:
 @pytest.fixture(scope="module")
 def outputs(folder: Path) -> dict[str, str]:
     """Folders of what the real nodes made: examples, transform_graph, baseline."""
-    from tfx_recommender.pipeline import config, dag, local_runner
-    from tfx_recommender.pipeline.screen import Progress
+    from tfx_recommender.pipeline import dag
+    from tfx_recommender.pipeline.local import runner
+    from tfx_recommender.pipeline.local.screen import Progress
+    from tfx_recommender.pipeline.settings import config_file
 
-    settings = config.load(str(folder / "config.yaml"))
-    store = local_runner.Store(str(folder / "metadata.sqlite"))
-    run = local_runner.Run(local_runner.new_run_id())
+    settings = config_file.load(str(folder / "config.yaml"))
+    store = runner.Store(str(folder / "metadata.sqlite"))
+    run = runner.Run(runner.new_run_id())
     pipeline = dag.create_pipeline(settings)
-    local_runner.run(pipeline, store, Progress(Console(quiet=True)), run, until="Transform")
+    runner.run(pipeline, store, Progress(Console(quiet=True)), run, until="Transform")
 
     def uri(node: str, key: str) -> str:
         return store.outputs(run.executions[node])[key].uri
@@ -164,10 +166,10 @@ def test_ratings_of_each_row_of_an_embedding(
 ) -> None:
     import tensorflow_transform as tft
 
-    from tfx_recommender.pipeline import config
+    from tfx_recommender.pipeline.settings import config_file
     from tfx_recommender.trainer import input_data
 
-    settings = config.load(str(folder / "config.yaml"))
+    settings = config_file.load(str(folder / "config.yaml"))
     transform = tft.TFTransformOutput(outputs["transform_graph"])
     catalogue = input_data.catalogue_of(
         f"{outputs['examples']}/Split-train_entities/*",
@@ -188,7 +190,9 @@ def evaluation(outputs: dict[str, str], ranked_users: int, folder: Path) -> Any:
     """The baseline compared with itself."""
     import apache_beam as beam
 
-    from tfx_recommender.components.evaluator import comparison, metrics  # noqa: F401
+    from tfx_recommender.components.evaluator import (
+        comparison,
+    )
     from tfx_recommender.pipeline.dag import BEAM_ARGUMENTS
 
     splits = {

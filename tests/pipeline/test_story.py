@@ -26,9 +26,10 @@ from tests.conftest import (
     write_config,
     write_small_data,
 )
-from tfx_recommender.components import served_models
-from tfx_recommender.components.errors import BadDataError, ConfigError
-from tfx_recommender.pipeline import commands, config
+from tfx_recommender.components.serving import served_models
+from tfx_recommender.foundation.errors import BadDataError, ConfigError
+from tfx_recommender.pipeline import commands
+from tfx_recommender.pipeline.settings import config_file
 
 pytestmark = pytest.mark.slow
 
@@ -53,10 +54,10 @@ class Life:
         # Some items are too rare for an embedding of their own, and some users too many.
         vocabulary = {"min_count": MIN_COUNT, "max_size": MAX_SIZE, "oov_buckets": 2}
         self.path = str(write_config(folder, vocabulary=vocabulary, **{"models": MODELS} | changes))
-        self.serving = config.load(self.path).serving_directory
+        self.serving = config_file.load(self.path).serving_directory
 
     def run(self, *overrides: str, rebase: bool = False) -> dict[str, Any]:
-        commands.run(config.load(self.path, overrides), verbose=False, rebase_baseline=rebase)
+        commands.run(config_file.load(self.path, overrides), verbose=False, rebase_baseline=rebase)
         return self.summary()
 
     def tune(self) -> dict[str, Any]:
@@ -64,8 +65,8 @@ class Life:
         space = self.folder / "space.yaml"
         space.write_text("mf: {preference: {l2: {log: [0.0001, 0.1]}}}")
         out = self.folder / "tuned.yaml"
-        loaded = config.load(self.path)
-        commands.tune(loaded, config.load_search_space(str(space)), 2, str(out), verbose=False)
+        loaded = config_file.load(self.path)
+        commands.tune(loaded, config_file.load_search_space(str(space)), 2, str(out), verbose=False)
         return yaml.safe_load(out.read_text())
 
     def summary(self) -> dict[str, Any]:
@@ -350,9 +351,9 @@ def test_d10_the_vocabularies_hold_the_most_frequent_ids_within_their_bounds(
 def test_lineage_leads_from_the_push_back_to_the_data(story: dict[str, Any]) -> None:
     from ml_metadata.proto import metadata_store_pb2
 
-    from tfx_recommender.pipeline import local_runner
+    from tfx_recommender.pipeline.local import runner
 
-    store = local_runner.Store(str(story["life"].folder / "root" / "metadata.sqlite"))
+    store = runner.Store(str(story["life"].folder / "root" / "metadata.sqlite"))
     with store.open() as mlmd:
         types = {t.id: t.name for t in mlmd.get_artifact_types()}
         (pushed, *_) = mlmd.get_artifacts_by_type("PushedModel")

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfx_recommender.trainer import bayesian_factorization, hyperparameters
+from tfx_recommender.trainer.architectures import bayesian_factorization
+from tfx_recommender.trainer.architectures.mf.settings import BayesianFactorization
 
 USERS, ITEMS, NOISE = 60, 40, 0.3
-CONFIG = hyperparameters.BayesianFactorization(
-    embedding_size=8, factors=3, sweeps=80, burn_in=30, samples=25
-)
+CONFIG = BayesianFactorization(embedding_size=8, factors=3, sweeps=80, burn_in=30, samples=25)
 
 
 def world(seed: int = 0) -> dict[str, np.ndarray]:

@@ -11,7 +11,7 @@ import pytest
 from apache_beam.options import pipeline_options
 from apache_beam.transforms import core
 
-from tfx_recommender.pipeline import beam_memo
+from tfx_recommender.pipeline.local import beam_memo
 
 
 class Doubling(beam.DoFn):

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tfx_recommender.components.errors import UserError
-from tfx_recommender.pipeline import datasets
+from tfx_recommender.datasets import sources
+from tfx_recommender.foundation.errors import UserError
 
 
 def flags(*genres: str) -> str:
-    return "|".join(str(int(genre in genres)) for genre in datasets._GENRES)
+    return "|".join(str(int(genre in genres)) for genre in sources._GENRES)
 
 
 def archive(files: dict[str, bytes]) -> zipfile.ZipFile:
@@ -48,9 +48,9 @@ RECBOLE = {
 
 
 def test_both_sources_give_equal_ratings_users_and_genres() -> None:
-    one = datasets.from_grouplens(archive(GROUPLENS))
+    one = sources.from_grouplens(archive(GROUPLENS))
     folder = "recbole/dataset_example/ml-100k/ml-100k"
-    other = datasets.from_recbole(
+    other = sources.from_recbole(
         archive({f"{folder}.{kind}": text.encode() for kind, text in RECBOLE.items()})
     )
     assert one[:2] == other[:2]
@@ -66,8 +66,8 @@ def test_nothing_half_written_is_left_where_no_source_answers(
     def unreachable() -> zipfile.ZipFile:
         raise OSError("no network")
 
-    monkeypatch.setattr(datasets, "_download_grouplens", unreachable)
-    monkeypatch.setattr(datasets, "_download_wheel", unreachable)
+    monkeypatch.setattr(sources, "_download_grouplens", unreachable)
+    monkeypatch.setattr(sources, "_download_wheel", unreachable)
     with pytest.raises(UserError, match="GroupLens: no network"):
-        datasets.fetch("movielens-100k", str(tmp_path / "data"))
+        sources.fetch("movielens-100k", str(tmp_path / "data"))
     assert not (tmp_path / "data").exists()

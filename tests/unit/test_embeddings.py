@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tfx_recommender.trainer.embeddings import IdEmbedding
-from tfx_recommender.trainer.problem import EntityShape
+from tfx_recommender.trainer.architectures.layers import IdEmbedding
+from tfx_recommender.trainer.fitting.problem import EntityShape
 
 
 @pytest.mark.parametrize(("exponent", "ratio"), [(1.0, 4.0), (0.5, 2.0), (0.0, 1.0)])

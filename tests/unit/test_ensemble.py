@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from tfx_recommender.trainer import ensemble, factors
-from tfx_recommender.trainer.losses import score_pairs
+from tfx_recommender.trainer.architectures import ensemble
+from tfx_recommender.trainer.architectures.factors import FactorsHead
+from tfx_recommender.trainer.fitting.losses import score_pairs
 
 USERS, ITEMS = 6, 5
 
@@ -15,7 +16,7 @@ def test_an_ensemble_scores_the_mean_of_its_members() -> None:
     rng = np.random.default_rng(0)
     tables = [[rng.normal(size=(n, 4)).astype(np.float32) for n in (USERS, ITEMS)] for _ in "abc"]
     scores = np.mean([u[:, :1] + i[:, 0] + u[:, 1:] @ i[:, 1:].T for u, i in tables], axis=0)
-    head = ensemble.of([factors.Head(*pair) for pair in tables])
+    head = ensemble.of([FactorsHead(*pair) for pair in tables])
     users, items = ({"index": tf.range(n)} for n in (USERS, ITEMS))
     crossed = head.interact(head.user(users), head.item(items)[None])
     np.testing.assert_allclose(crossed, scores, rtol=1e-5)
@@ -24,5 +25,5 @@ def test_an_ensemble_scores_the_mean_of_its_members() -> None:
 
 
 def test_a_single_member_stays_as_it_is() -> None:
-    head = factors.Head(np.zeros((2, 1), np.float32), np.zeros((2, 1), np.float32))
+    head = FactorsHead(np.zeros((2, 1), np.float32), np.zeros((2, 1), np.float32))
     assert ensemble.of([head]) is head

@@ -11,9 +11,9 @@ from pydantic import TypeAdapter
 
 from tests.conftest import table_of
 from tests.unit.test_splitting import LEAVE_LAST_OUT, RANDOM, TIME
-from tfx_recommender.components.errors import BadDataError
 from tfx_recommender.components.ratings_example_gen import dataset, ratings_table, schema
 from tfx_recommender.components.ratings_example_gen.config import Data, Split
+from tfx_recommender.foundation.errors import BadDataError
 from tfx_recommender.transform.features import SPLITS, WEIGHTS
 
 HEADER = "user_id,item_id,clicks,timestamp\n"

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tfx_recommender.components.errors import BadDataError
-from tfx_recommender.pipeline import config, fingerprint
+from tfx_recommender.foundation.errors import BadDataError
+from tfx_recommender.pipeline import fingerprint
+from tfx_recommender.pipeline.settings import config_file
 
 
 def test_d9_a_digit_of_the_data_counts_but_neither_size_nor_time_does(small: Path) -> None:
-    data = config.load(str(small / "config.yaml")).data
+    data = config_file.load(str(small / "config.yaml")).data
     before = fingerprint.of_data_and_code(data)
     os.utime(small / "ratings.csv", (1, 1))
     assert fingerprint.of_data_and_code(data) == before
@@ -26,7 +27,7 @@ def test_d9_a_digit_of_the_data_counts_but_neither_size_nor_time_does(small: Pat
 
 
 def test_d9_a_digit_of_our_code_counts(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = config.load(str(small / "config.yaml")).data
+    data = config_file.load(str(small / "config.yaml")).data
     code = small / "code.py"
     code.write_text("x = 1")
     files = fingerprint._code_files()
@@ -38,7 +39,7 @@ def test_d9_a_digit_of_our_code_counts(small: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_missing_file_is_named(small: Path) -> None:
-    data = config.load(str(small / "config.yaml")).data
+    data = config_file.load(str(small / "config.yaml")).data
     (small / "items.csv").unlink()
     with pytest.raises(BadDataError, match=r"items\.csv: cannot be read"):
         fingerprint.of_data_and_code(data)

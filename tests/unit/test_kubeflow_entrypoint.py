@@ -16,9 +16,9 @@ import tfx.components  # noqa: F401 - so that the entry point leaves the real pa
 import yaml
 
 from tests.conftest import write_config
-from tfx_recommender.components import served_models
+from tfx_recommender.components.serving import served_models
 from tfx_recommender.kubeflow import entrypoint
-from tfx_recommender.pipeline import config
+from tfx_recommender.pipeline.settings import config_file
 
 MODULE = "tfx_recommender.kubeflow.entrypoint"
 
@@ -69,7 +69,7 @@ def arguments(node: str, contract: dict[str, Any], executor_input: dict[str, Any
 
 def ingestion(small: Path, uri: str, **changes: Any) -> list[str]:
     """The arguments of RatingsExampleGen, its types as the backend sends them: empty."""
-    loaded = config.load(str(small / "config.yaml"))
+    loaded = config_file.load(str(small / "config.yaml"))
     parameters = {
         "data": loaded.data.model_dump_json(),
         "split": loaded.split.model_dump_json(),
@@ -146,7 +146,7 @@ def test_any_other_error_ends_with_1_and_says_what_was_raised_last(
 
 
 def world(folder: Path, **changes: Any) -> list[str]:
-    loaded = config.load(str(folder / "config.yaml"))
+    loaded = config_file.load(str(folder / "config.yaml"))
     parameters = {
         "data": loaded.data.model_dump_json(),
         "split": loaded.split.model_dump_json(),
@@ -171,7 +171,7 @@ def observed(folder: Path, **changes: Any) -> dict[str, str]:
 def serve(folder: Path, split: Any) -> served_models.ServedModel:
     (folder / "model").mkdir()
     (folder / "model" / "saved_model.pb").write_text("model")
-    loaded = config.load(str(folder / "config.yaml"))
+    loaded = config_file.load(str(folder / "config.yaml"))
     record = {"split": split, "withdrawn": ["b", "a"]}
     return served_models.push(str(folder / "model"), loaded.serving_directory, record)
 
@@ -190,7 +190,7 @@ def test_k5_a_changed_digit_changes_the_fingerprint_and_nothing_else_does(small:
 
 def test_world_tells_what_is_served_and_forgets_it_on_request(small: Path) -> None:
     assert observed(small)["served_digest"] == ""
-    split = config.load(str(small / "config.yaml")).split.model_dump(mode="json")
+    split = config_file.load(str(small / "config.yaml")).split.model_dump(mode="json")
     served = serve(small, split)
     found = observed(small)
     assert found["served_digest"] == served.digest

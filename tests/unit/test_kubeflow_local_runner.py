@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tfx_recommender.components.errors import BadDataError, ConfigError, UserError
+from tfx_recommender.foundation.errors import BadDataError, ConfigError, UserError
 from tfx_recommender.kubeflow import local_runner
-from tfx_recommender.pipeline import config
+from tfx_recommender.pipeline.settings import config_file
 
 
 def test_without_an_engine_it_says_what_to_start(
@@ -16,12 +16,12 @@ def test_without_an_engine_it_says_what_to_start(
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{small}/no.sock")
     with pytest.raises(ConfigError, match=r"no container engine answers at unix://.*no\.sock"):
-        local_runner.run(config.load(str(small / "config.yaml")), "image", {})
+        local_runner.run(config_file.load(str(small / "config.yaml")), "image", {})
     assert not (small / "serving").exists()
 
 
 def test_k4_a_step_sees_the_data_or_the_serving_folder_or_nothing(small: Path) -> None:
-    loaded = config.load(str(small / "config.yaml"))
+    loaded = config_file.load(str(small / "config.yaml"))
     data = {str(small / name) for name in ("ratings.csv", "users.csv", "items.csv")}
     serving = loaded.serving_directory
 

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 import tfx_recommender.kubeflow
-from tfx_recommender.components import served_models
+from tfx_recommender.components.serving import served_models
 from tfx_recommender.kubeflow import cli
 
 FOLDER = Path(tfx_recommender.kubeflow.__file__).with_name("manifests")

@@ -10,15 +10,17 @@ import pytest
 import tensorflow as tf
 
 from tests.contract import problems
-from tfx_recommender.trainer import factors, hyperparameters, losses, training
-from tfx_recommender.trainer.problem import Interactions
+from tfx_recommender.trainer.architectures.factors import FactorsHead
+from tfx_recommender.trainer.fitting import batches, losses
+from tfx_recommender.trainer.fitting.interactions import Interactions
+from tfx_recommender.trainer.fitting.settings import RankingTraining
 
 ROWS = problems.interactions()
 EVENTS = problems.events(ROWS)
 ALL = range(problems.ITEMS + 1)  # the unknown item is one of the whole catalogue
 
 
-class Moving(factors.Head):
+class Moving(FactorsHead):
     """A head whose examples are ratings, as they are where users change with time."""
 
     sequential = True
@@ -69,10 +71,10 @@ def test_a_rated_item_competes_with_what_its_user_has_not_rated(
     table: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(training, "_TABLE", table)
+    monkeypatch.setattr(batches, "_TABLE", table)
     users, items = tables()
     scores = users[:, :1] + items[:, 0] + users[:, 1:] @ items[:, 1:].T
-    loss = losses.RANKING[kind]((factors.Head if by_user else Moving)(users, items), sampled)
+    loss = losses.RANKING[kind]((FactorsHead if by_user else Moving)(users, items), sampled)
     assert loss.by_user is by_user
     chosen = np.arange(12)
     if by_user:
@@ -97,7 +99,7 @@ def test_the_logistic_loss_counts_each_pair_of_a_user_once(
     """Of events, a yes counts as often as its strength says."""
     users, items = tables()
     scores = users[:, :1] + items[:, 0] + users[:, 1:] @ items[:, 1:].T
-    head = (factors.Head if by_user else Moving)(users, items)
+    head = (FactorsHead if by_user else Moving)(users, items)
     loss = losses.LogisticLoss(head, sampled=False, positive_weight=3.0)
     total = 0.0
     for user in np.unique(ROWS.user):
@@ -124,17 +126,17 @@ def test_a_logistic_score_is_the_probability_however_positives_weigh(
     values = []
     for probability in (share - 0.02, share, share + 0.02):
         score = np.float32(np.log(probability / (1 - probability)))
-        head = factors.Head(nothing[0] + score, nothing[1])
+        head = FactorsHead(nothing[0] + score, nothing[1])
         values.append(float(losses.LogisticLoss(head, False, weight)(batch)))
     assert np.argmin(values) == 1
 
 
 @pytest.mark.parametrize("popularity", [0.0, 0.5, 1.0])
 def test_negatives_are_drawn_by_popularity_anew_each_epoch_and_seeded(popularity: float) -> None:
-    how = hyperparameters.RankingTraining(negatives=400, popularity=popularity, batch_size=4)
+    how = RankingTraining(negatives=400, popularity=popularity, batch_size=4)
     problem = problems.problem(ROWS)
-    batches = training.Batches(problem.train, problem, how, True, seed=3)
-    drawn = [batches.draw(tf.constant(epoch))[1].numpy() for epoch in (0, 0, 1)]
+    made = batches.Batches(problem.train, problem, how, True, seed=3)
+    drawn = [made.draw(tf.constant(epoch))[1].numpy() for epoch in (0, 0, 1)]
     np.testing.assert_array_equal(drawn[0], drawn[1])
     assert (drawn[0] != drawn[2]).any()
     assert (drawn[0][0] != drawn[0][1]).any()
@@ -142,5 +144,5 @@ def test_negatives_are_drawn_by_popularity_anew_each_epoch_and_seeded(popularity
     # Within five standard errors of each share.
     expected = chances(popularity)
     assert (np.abs(share - expected) < 5 * np.sqrt(expected / drawn[0].size)).all()
-    one: dict[str, Any] = batches.gather(tf.range(4), tf.constant(drawn[0][0]))
+    one: dict[str, Any] = made.gather(tf.range(4), tf.constant(drawn[0][0]))
     np.testing.assert_allclose(np.exp(one["log_expected"]), 400 * expected[drawn[0][0]], rtol=1e-5)

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tfx_recommender.components.errors import ConfigError, UserError
-from tfx_recommender.pipeline import pipeline_root
+from tfx_recommender.foundation.errors import ConfigError, UserError
+from tfx_recommender.pipeline.local import pipeline_root
 
 _HOLDER = """
 import sys, time
-from tfx_recommender.pipeline import pipeline_root
+from tfx_recommender.pipeline.local import pipeline_root
 with pipeline_root.exclusive(sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)

@@ -8,7 +8,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfx_recommender.trainer.problem import Grouped, Histories, Interactions
+from tfx_recommender.trainer.fitting.histories import Grouped, Histories
+from tfx_recommender.trainer.fitting.interactions import Interactions
 
 USERS, LENGTH = 3, 4
 

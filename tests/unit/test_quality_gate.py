@@ -16,7 +16,8 @@ from tensorflow_model_analysis.utils import config_util
 
 from tests.conftest import EVENTS, write_config
 from tfx_recommender.components.evaluator.predictions import BASELINE, CANDIDATE
-from tfx_recommender.pipeline import config, quality_gate
+from tfx_recommender.pipeline import quality_gate
+from tfx_recommender.pipeline.settings import config, config_file
 
 BOUNDS = {
     "rmse": {"max": 1.0},
@@ -60,7 +61,7 @@ def failures(
     overrides = [f"evaluation.gates.{name}={bounds}" for name, bounds in gates.items()]
     if ranked_users is not None:
         overrides.append(f"evaluation.ranked_users={ranked_users}")
-    loaded = config.load(str(folder / "config.yaml"), overrides)
+    loaded = config_file.load(str(folder / "config.yaml"), overrides)
     # What tfma.ExtractEvaluateAndWriteResults does with it first.
     eval_config = config_util.update_eval_config_with_defaults(
         json_format.Parse(quality_gate.eval_config(loaded), config_pb2.EvalConfig()),

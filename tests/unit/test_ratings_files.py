@@ -12,9 +12,9 @@ import pytest
 from pyarrow import parquet
 
 from tests.conftest import table_of
-from tfx_recommender.components.errors import BadDataError
 from tfx_recommender.components.ratings_example_gen import parquet_file, ratings_table, text_file
 from tfx_recommender.components.ratings_example_gen.config import Data
+from tfx_recommender.foundation.errors import BadDataError
 
 HEADER = b"user_id,item_id,rating,timestamp\n"
 GOOD = HEADER + b"a,x,3,10\nb,y,4.5,11\n"
@@ -257,7 +257,7 @@ def test_metadata_are_joined_and_unknown_users_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("users", "what"),
     [
-        ("id,age,tags\na,30,x\na,31,y\n", "users.csv:3: id 'a' stands there twice"),
+        ("id,age,tags\na,30,x\na,31,y\n", "users.csv:3: id 'a' is given twice"),
         ("id,age,tags\na,old,x\n", "users.csv:2: age 'old' is not a number"),
         ("id,age,tags\na,nan,x\n", "users.csv:2: age 'nan' is not a number"),
         ("id,age,tags\n,30,x\n", "users.csv:2: id '' is empty"),

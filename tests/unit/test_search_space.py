@@ -12,12 +12,13 @@ from tfx.types import standard_artifacts
 
 from tests.conftest import write_config
 from tfx_recommender.components import tuned_config
-from tfx_recommender.components.errors import ConfigError
-from tfx_recommender.pipeline import config, tuning
+from tfx_recommender.foundation.errors import ConfigError
+from tfx_recommender.pipeline.local import tuning
+from tfx_recommender.pipeline.settings import config, config_file
 
 
 def test_the_shipped_search_space_knows_every_architecture() -> None:
-    space = config.load_search_space(config.SEARCH_SPACE)
+    space = config_file.load_search_space(config_file.SEARCH_SPACE)
     assert set(space.root) == set(config.ARCHITECTURES)
 
 
@@ -39,7 +40,7 @@ def test_a_mistake_is_told_with_its_line(tmp_path: Path, text: str, expected: st
     path = tmp_path / "space.yaml"
     path.write_text(f"# what may be tried\n{text}\n")
     with pytest.raises(ConfigError) as told:
-        config.load_search_space(str(path))
+        config_file.load_search_space(str(path))
     assert expected in str(told.value)
     assert "space.yaml:2" in str(told.value)
 
@@ -70,7 +71,7 @@ def test_what_was_found_becomes_a_part_of_the_config(small: Path) -> None:
     tuning.show(output.uri, Console(file=told, width=100))
     assert "RMSE 0.9000" in told.getvalue()
     assert "l2=0.0123, training.epochs=3" in told.getvalue()
-    loaded = config.load(str(write_config(small)), [f"@{overlay}", "seed=9"])
+    loaded = config_file.load(str(write_config(small)), [f"@{overlay}", "seed=9"])
     assert loaded.models.mf is not None
     assert loaded.models.mf.preference.l2 == 0.0123
     assert loaded.models.mf.preference.training.epochs == 3
@@ -78,4 +79,4 @@ def test_what_was_found_becomes_a_part_of_the_config(small: Path) -> None:
     assert loaded.models.mf.rating.factors == 7
     assert loaded.seed == 9
     with pytest.raises(ConfigError, match=r"nowhere.yaml: cannot be read"):
-        config.load(str(small / "config.yaml"), ["@nowhere.yaml"])
+        config_file.load(str(small / "config.yaml"), ["@nowhere.yaml"])

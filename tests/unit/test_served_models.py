@@ -18,8 +18,8 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from tfx_recommender.components import served_models
-from tfx_recommender.components.errors import ConfigError, UserError
+from tfx_recommender.components.serving import served_models
+from tfx_recommender.foundation.errors import ConfigError, UserError
 
 
 def model(folder: Path, content: str, files: int = 3) -> str:
@@ -113,7 +113,7 @@ def test_an_empty_place_never_has_a_state_it_had_before(tmp_path: Path, serving:
 
 PUSHER = """
 import sys
-from tfx_recommender.components import served_models
+from tfx_recommender.components.serving import served_models
 print("ready", flush=True)
 while True:
     served_models.push(sys.argv[1], sys.argv[2], {})

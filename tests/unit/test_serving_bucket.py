@@ -15,10 +15,10 @@ import pytest
 
 from tests.conftest import write_config
 from tests.unit.test_served_models import model
-from tfx_recommender.components import served_models
-from tfx_recommender.components.errors import ConfigError, UserError
+from tfx_recommender.components.serving import served_models
+from tfx_recommender.foundation.errors import ConfigError, UserError
 from tfx_recommender.kubeflow import compiler, local_runner
-from tfx_recommender.pipeline import config
+from tfx_recommender.pipeline.settings import config_file
 
 PLACE = "memory://bucket/serving/small"
 MANIFEST = "/bucket/serving/small/served.json"
@@ -150,7 +150,7 @@ def test_what_has_no_storage_uri_is_told_why(
 @pytest.mark.parametrize("url", ["s3://models", "s3://models/serving/", "gs://my.models-1/a_b/c"])
 def test_the_config_takes_a_place_in_a_bucket(tmp_path: Path, url: str) -> None:
     path = str(write_config(tmp_path))
-    loaded = config.load(path, [f"serving_root={url}"])
+    loaded = config_file.load(path, [f"serving_root={url}"])
     assert loaded.serving_directory == f"{url.rstrip('/')}/small"
 
 
@@ -162,7 +162,7 @@ def test_the_config_takes_a_place_in_a_bucket(tmp_path: Path, url: str) -> None:
 def test_s6_a_place_that_could_leave_its_bucket_is_refused(tmp_path: Path, url: str) -> None:
     path = str(write_config(tmp_path))
     with pytest.raises(ConfigError, match=r"serving_root: .* is a URL; give a folder, s3://"):
-        config.load(path, [f"serving_root={url}"])
+        config_file.load(path, [f"serving_root={url}"])
 
 
 def test_a_bucket_is_not_mounted_and_needs_a_network(tmp_path: Path) -> None:
@@ -171,6 +171,6 @@ def test_a_bucket_is_not_mounted_and_needs_a_network(tmp_path: Path) -> None:
     claim = "kubeflow.serving_claim={name: serving, mount_path: /serving}"
     overrides = [f"kubeflow.image={image}", "serving_root=s3://models"]
     with pytest.raises(ConfigError, match=r"kubeflow\.serving_claim: serving_root is in a bucket"):
-        compiler.compile_pipeline(config.load(path, [*overrides, claim]))
+        compiler.compile_pipeline(config_file.load(path, [*overrides, claim]))
     with pytest.raises(ConfigError, match="give a folder: --set serving_root=FOLDER"):
-        local_runner.run(config.load(path, overrides), "image", {})
+        local_runner.run(config_file.load(path, overrides), "image", {})

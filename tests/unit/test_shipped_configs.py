@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tfx_recommender.components.errors import BadDataError
 from tfx_recommender.components.ratings_example_gen import dataset, ratings_table
-from tfx_recommender.pipeline import config
+from tfx_recommender.foundation.errors import BadDataError
+from tfx_recommender.pipeline.settings import config, config_file
 
-CONFIGS = Path(config.__file__).parent / "configs"
+CONFIGS = Path(config.__file__).parents[1] / "configs"
 
 
 def rows(users: int, items: int) -> list[tuple[int, int, int, int]]:
@@ -21,7 +21,7 @@ def rows(users: int, items: int) -> list[tuple[int, int, int, int]]:
 
 def load(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> config.Config:
     monkeypatch.chdir(folder)
-    return config.load(str(CONFIGS / f"{name}.yaml"))
+    return config_file.load(str(CONFIGS / f"{name}.yaml"))
 
 
 def test_movielens_1m(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tfx_recommender.pipeline import slim_imports
+from tfx_recommender.pipeline.local import slim_imports
 
 
 def imported(statement: str) -> set[str]:
@@ -23,8 +23,9 @@ def imported(statement: str) -> set[str]:
 def test_launching_nodes_imports_neither_tensorflow_nor_beam() -> None:
     """What a run that is answered by the cache imports: all of TFX would be 7,000 modules."""
     modules = imported(
-        "from tfx_recommender.pipeline import commands, slim_imports; slim_imports.launch_only();"
-        " from tfx_recommender.pipeline import dag, local_runner, outcome, tuning"
+        "from tfx_recommender.pipeline import commands; from tfx_recommender.pipeline.local import"
+        " slim_imports; slim_imports.launch_only(); from tfx_recommender.pipeline import dag;"
+        " from tfx_recommender.pipeline.local import outcome, runner, tuning"
     )
     assert not modules & {"tensorflow", "apache_beam", "keras", "pandas", "scipy", "tfx.v1"}
     assert len(modules) < 1200
@@ -33,7 +34,7 @@ def test_launching_nodes_imports_neither_tensorflow_nor_beam() -> None:
 @pytest.mark.slow
 def test_executors_are_imported_without_clouds_and_notebooks_and_start_no_work() -> None:
     modules = imported(
-        "import tfx_recommender.pipeline.executors, tensorflow_model_analysis as tfma;"
+        "import tfx_recommender.pipeline.local.preload, tensorflow_model_analysis as tfma;"
         " tfma.ExtractEvaluateAndWriteResults; from tensorflow.python.eager import context;"
         " assert not context.context()._initialized"
     )

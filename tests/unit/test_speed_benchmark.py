@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks import speed, speed_report
-from tfx_recommender.trainer import stopwatch
+from tfx_recommender.foundation import stopwatch
 
 PARTS = {node: {part: {"wall": 1.0, "processor": 2.0}} for node, part in speed_report.PARTS.items()}
 

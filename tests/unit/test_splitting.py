@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from tfx_recommender.components.errors import BadDataError
 from tfx_recommender.components.ratings_example_gen import splitting
 from tfx_recommender.components.ratings_example_gen.config import Split
 from tfx_recommender.components.ratings_example_gen.ratings_table import Entities, Ratings
+from tfx_recommender.foundation.errors import BadDataError
 from tfx_recommender.transform.features import SPLITS
 
 LEAVE_LAST_OUT = {"strategy": "leave_last_out"}

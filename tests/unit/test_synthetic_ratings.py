@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from pyarrow import csv
 
-from tfx_recommender.components.errors import ConfigError
-from tfx_recommender.pipeline import datasets, synthetic_ratings
-from tfx_recommender.pipeline.synthetic_ratings import Size
+from tfx_recommender.datasets import sources, synthetic_ratings
+from tfx_recommender.datasets.synthetic_ratings import Size
+from tfx_recommender.foundation.errors import ConfigError
 
 # As dense as LibimSeTi, a hundredth of it.
 SMALL = Size(users=1_354, items=1_688, ratings=173_593, seed=3)
@@ -21,7 +21,7 @@ SMALL = Size(users=1_354, items=1_688, ratings=173_593, seed=3)
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     parent = tmp_path_factory.mktemp("synthetic")
-    datasets.generate("small", str(parent), SMALL)
+    sources.generate("small", str(parent), SMALL)
     return parent / "small"
 
 
@@ -111,16 +111,16 @@ def test_means_are_linear_in_effects_and_the_floor_is_the_error_of_these_means()
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(
     folder: Path, tmp_path: Path
 ) -> None:
-    datasets.generate("again", str(tmp_path), SMALL)
+    sources.generate("again", str(tmp_path), SMALL)
     for name in ("ratings.dat", "gender.dat", "generator.json"):
         assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
-    datasets.generate("other", str(tmp_path), Size(SMALL.users, SMALL.items, SMALL.ratings, 4))
+    sources.generate("other", str(tmp_path), Size(SMALL.users, SMALL.items, SMALL.ratings, 4))
     assert (tmp_path / "other/ratings.dat").read_bytes() != (folder / "ratings.dat").read_bytes()
 
 
 def test_blocks_hold_the_same_promises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(synthetic_ratings, "_BLOCK_RATINGS", 5_000)
-    datasets.generate("blocks", str(tmp_path), Size(300, 400, 20_000))
+    sources.generate("blocks", str(tmp_path), Size(300, 400, 20_000))
     lines = (tmp_path / "blocks/ratings.dat").read_text().split()
     assert len(lines) == len({line.rpartition(",")[0] for line in lines}) == 20_000
     assert len({line.split(",")[0] for line in lines}) == 300
@@ -129,15 +129,15 @@ def test_blocks_hold_the_same_promises(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_what_is_there_is_kept_and_nothing_else_taken_for_it(folder: Path) -> None:
     before = (folder / "ratings.dat").stat().st_mtime_ns
-    datasets.generate("small", str(folder.parent), SMALL)
+    sources.generate("small", str(folder.parent), SMALL)
     assert (folder / "ratings.dat").stat().st_mtime_ns == before
     with pytest.raises(ConfigError, match="another data set is there"):
-        datasets.generate("small", str(folder.parent), Size(100, 100, 1_000))
+        sources.generate("small", str(folder.parent), Size(100, 100, 1_000))
 
 
 @pytest.mark.parametrize("ratings", [1_687, 571_389])
 def test_sizes_that_do_not_fit_are_refused(ratings: int, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"need from 1688 .* to 571388"):
-        datasets.generate("x", str(tmp_path), Size(1_354, 1_688, ratings))
-    datasets.generate("least", str(tmp_path), Size(30, 40, 40))
-    datasets.generate("most", str(tmp_path), Size(30, 40, 300))
+        sources.generate("x", str(tmp_path), Size(1_354, 1_688, ratings))
+    sources.generate("least", str(tmp_path), Size(30, 40, 40))
+    sources.generate("most", str(tmp_path), Size(30, 40, 300))

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from tests.contract import problems
-from tfx_recommender.trainer import factors, validation
-from tfx_recommender.trainer.problem import Interactions, Problem
+from tfx_recommender.trainer.architectures.factors import FactorsHead
+from tfx_recommender.trainer.fitting import validation
+from tfx_recommender.trainer.fitting.interactions import Interactions
+from tfx_recommender.trainer.fitting.problem import Problem
 
 
 def test_rmse_and_ndcg_equal_their_definitions() -> None:
@@ -24,7 +26,7 @@ def test_rmse_and_ndcg_equal_their_definitions() -> None:
         rng.integers(-2, 3, (size + 1, 3)).astype(np.float32)  # whole numbers: many ties
         for size in (problems.USERS, problems.ITEMS)
     )
-    head = factors.Head(users, items)
+    head = FactorsHead(users, items)
     scores = users[:, :1] + items[:, 0] + users[:, 1:] @ items[:, 1:].T
     errors, gains = [], []
     for user, item, rating in zip(held_out.user, held_out.item, held_out.rating, strict=True):

@@ -8,15 +8,18 @@ from typing import Any
 import pytest
 
 from tests.conftest import EVENTS, write_config
-from tfx_recommender.components.errors import ConfigError
-from tfx_recommender.components.served_models import ServedModel
-from tfx_recommender.pipeline import config, world
+from tfx_recommender.components.serving.served_models import ServedModel
+from tfx_recommender.foundation.errors import ConfigError
+from tfx_recommender.pipeline import world
+from tfx_recommender.pipeline.settings import config, config_file
 
 
 @pytest.fixture
 def loaded(tmp_path: Path) -> dict[str, config.Config]:
     changes: dict[str, Any] = {"explicit": {}, "implicit": EVENTS}
-    return {name: config.load(str(write_config(tmp_path, **of))) for name, of in changes.items()}
+    return {
+        name: config_file.load(str(write_config(tmp_path, **of))) for name, of in changes.items()
+    }
 
 
 @pytest.mark.parametrize("served_kind", ["explicit", "implicit"])

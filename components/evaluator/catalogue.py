@@ -1,0 +1,314 @@
+"""Every metric, a class each. Needs NumPy only, so that the config can read it.
+
+To add a metric, write a class of one of the three kinds here, put it into `METRICS`, and give
+`Gates` (`pipeline/settings/config.py`) a field of its name if it may stop a model. TFMA's
+EvalConfig, the summary, the result table and ModelSelector read this table.
+
+- A `RatingMetric` is computed from sums over the test rows of predicted and actual ratings.
+- A `RankingMetric` is the mean over test rows of a function of the item's rank.
+- A `ListMetric` looks at the first K items of all users ("beyond accuracy").
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import ClassVar, Literal, NamedTuple
+
+import numpy as np
+
+from tfx_recommender.components.evaluator.predictions import (
+    OF_LISTS,
+    OF_RANKS,
+    OF_RATINGS,
+    RANK,
+    SAMPLED_RANK,
+)
+from tfx_recommender.foundation import formulas
+
+
+class Metric(abc.ABC):
+    """A figure by which models are compared.
+
+    Attributes:
+      name: its key in the config and in the summary (there with K, see `reported_name`).
+      heading: in tables.
+      better: which way is better; None: neither, as of a bias or a slope.
+      at_k: whether it depends on K.
+      needs: the predictions that it is computed from.
+      is_compared: whether it stands in the main table, with its standard error, and may choose
+        between models.
+    """
+
+    name: ClassVar[str]
+    heading: ClassVar[str]
+    better: ClassVar[Literal["lower", "higher"] | None] = None
+    at_k: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]]
+    is_compared: ClassVar[bool] = False
+
+    def reported_name(self, k: int) -> str:
+        """The name that the summary carries: `rmse`, `hit_rate_at_10`."""
+        return f"{self.name}_at_{k}" if self.at_k else self.name
+
+    def reported_heading(self, k: int) -> str:
+        """The heading of tables: `RMSE`, `HitRate@10`."""
+        return f"{self.heading}@{k}" if self.at_k else self.heading
+
+
+class RatingSums(NamedTuple):
+    """Sums over rows; an error is the predicted less the actual rating."""
+
+    rows: float
+    error: float
+    absolute_error: float
+    squared_error: float
+    fourth_power: float
+    rating: float
+    label: float
+    squared_rating: float
+    rating_times_label: float
+    error_of_decile: list[float]
+
+
+def rating_terms(rating: np.ndarray, label: np.ndarray, decile: np.ndarray) -> np.ndarray:
+    """`RatingSums` of rows [R] as one vector, `error_of_decile` last: float64 [19].
+
+    Args:
+      rating: predicted.
+      label: actual.
+      decile: of the prediction among all rows, 1 to 10.
+    """
+    rating, label = rating.astype(float), label.astype(float)
+    error = rating - label
+    square = error * error
+    terms = [np.ones(len(error)), error, abs(error), square, square * square]
+    terms += [rating, label, rating * rating, rating * label]
+    return np.append(np.sum(terms, axis=1), np.bincount(decile - 1, error, minlength=10))
+
+
+class RatingMetric(Metric):
+    """A metric of predicted ratings; events have none."""
+
+    needs = OF_RATINGS
+
+    @abc.abstractmethod
+    def estimate(self, sums: RatingSums) -> tuple[float, ...]:
+        """Its value, and its standard error if it has one."""
+
+
+class RankSums(NamedTuple):
+    """Sums over ranked rows of a metric's row values."""
+
+    rows: float
+    value: float
+    square: float
+    improvement: float
+    squared_improvement: float
+    unsampled_rows: float
+
+
+class RankingMetric(Metric):
+    """The mean over test rows of a function of the rank of the row's item.
+
+    Attributes:
+      rank: the prediction that it ranks by, in the whole catalogue or among sampled negatives.
+    """
+
+    at_k = True
+    needs = OF_RANKS
+    rank: ClassVar[str] = RANK
+
+    @abc.abstractmethod
+    def of_rows(self, rank: np.ndarray, k: int) -> np.ndarray:
+        """Its value in each row: ranks [R] -> float64 [R]."""
+
+    def terms(self, rank: np.ndarray, baseline_rank: np.ndarray, k: int) -> np.ndarray:
+        """The first five of `RankSums` of ranked rows [R]: float64 [5].
+
+        Improvements are row by row, one model's value less the other's.
+        """
+        value = self.of_rows(rank, k)
+        improvement = value - self.of_rows(baseline_rank, k)
+        terms = [np.ones(len(value)), value, value**2, improvement, improvement**2]
+        return np.sum(terms, axis=1)
+
+    def estimate(self, sums: RankSums) -> tuple[float, ...]:
+        """Its value and its standard error."""
+        return formulas.mean(sums.rows, sums.value, sums.square)
+
+    def lower_bound(self, sums: RankSums) -> tuple[float, ...]:
+        """Lower confidence bound of its value where a sample of users is ranked.
+
+        One-sided, 95 %; rows count as independent, which those of one user need not be.
+        """
+        return (formulas.lower_bound(sums.rows, sums.value, sums.square, sums.unsampled_rows),)
+
+    def gain_lower_bound(self, sums: RankSums) -> tuple[float, ...]:
+        """The same of its improvement on the baseline; both models rank the same users."""
+        totals = sums.improvement, sums.squared_improvement
+        return (formulas.lower_bound(sums.rows, *totals, sums.unsampled_rows),)
+
+
+class ListMetric(Metric):
+    """A metric of the first K items of all users.
+
+    Of all rows, or of a slice by a feature of users; in other slices a user's list is where the
+    row lies that brings it along.
+    """
+
+    at_k = True
+    needs = OF_LISTS
+
+    @abc.abstractmethod
+    def value(self, size: int, times: np.ndarray) -> float:
+        """Its value.
+
+        Args:
+          size: number of items in the catalogue.
+          times: how often, of the items that are in at least one list.
+        """
+
+
+class Rmse(RatingMetric):
+    """Root of the mean squared error of the rating."""
+
+    name, heading, better, is_compared = "rmse", "RMSE", "lower", True
+
+    def estimate(self, sums: RatingSums) -> tuple[float, ...]:
+        """Its value and its standard error."""
+        mean = formulas.mean(sums.rows, sums.squared_error, sums.fourth_power)
+        return formulas.root(*mean)
+
+
+class Mae(RatingMetric):
+    """Mean absolute error of the rating."""
+
+    name, heading, better, is_compared = "mae", "MAE", "lower", True
+
+    def estimate(self, sums: RatingSums) -> tuple[float, ...]:
+        """Its value and its standard error."""
+        return formulas.mean(sums.rows, sums.absolute_error, sums.squared_error)
+
+
+class HitRate(RankingMetric):
+    """Share of relevant test rows whose item ranks among the first K of the catalogue."""
+
+    name, heading, better, is_compared = "hit_rate", "HitRate", "higher", True
+
+    def of_rows(self, rank: np.ndarray, k: int) -> np.ndarray:
+        """1 or 0."""
+        return formulas.hit(rank, k)
+
+
+class Ndcg(RankingMetric):
+    """Normalised discounted cumulative gain at K, one relevant item per row."""
+
+    name, heading, better, is_compared = "ndcg", "NDCG", "higher", True
+
+    def of_rows(self, rank: np.ndarray, k: int) -> np.ndarray:
+        """The row's gain."""
+        return formulas.gain(rank, k)
+
+
+class SampledHitRate(HitRate):
+    """HitRate@K among sampled negatives (He et al. 2017), to compare with papers.
+
+    Sampling reorders models (Krichene and Rendle 2020), so it has no gate.
+    """
+
+    name, heading, is_compared = "sampled_hit_rate", "sampled HitRate", False
+    rank = SAMPLED_RANK
+
+
+class SampledNdcg(Ndcg):
+    """NDCG@K among sampled negatives, likewise."""
+
+    name, heading, is_compared = "sampled_ndcg", "sampled NDCG", False
+    rank = SAMPLED_RANK
+
+
+class RatingBias(RatingMetric):
+    """Mean predicted less mean actual rating (calibration in the large; 0 is best)."""
+
+    name, heading = "rating_bias", "rating bias"
+
+    def estimate(self, sums: RatingSums) -> tuple[float, ...]:
+        """Its value and its standard error."""
+        return formulas.mean(sums.rows, sums.error, sums.squared_error)
+
+
+class CalibrationSlope(RatingMetric):
+    """Slope of the regression of the actual on the predicted rating (Cox 1958; 1 is best).
+
+    Below 1 predictions are too extreme, above 1 too timid; NaN where all are the same.
+    """
+
+    name, heading = "calibration_slope", "calibration slope"
+
+    def estimate(self, sums: RatingSums) -> tuple[float, ...]:
+        """Its value."""
+        return (
+            formulas.slope(
+                sums.rows, sums.rating, sums.label, sums.squared_rating, sums.rating_times_label
+            ),
+        )
+
+
+class ExpectedCalibrationError(RatingMetric):
+    """|mean predicted - mean actual rating| in each decile of the prediction, averaged over rows.
+
+    Naeini, Cooper and Hauskrecht 2015, with a rating in place of a probability. 0 is best, and
+    out of reach: with n rows in a decile chance alone makes about 0.8 residual deviations / √n.
+    """
+
+    name, heading, better = "expected_calibration_error", "expected calibration error", "lower"
+
+    def estimate(self, sums: RatingSums) -> tuple[float, ...]:
+        """Its value."""
+        return (sum(abs(error) for error in sums.error_of_decile) / sums.rows,)
+
+
+class Coverage(ListMetric):
+    """Share of the catalogue that is in at least one user's list (Ge et al. 2010)."""
+
+    name, heading, better = "coverage", "coverage", "higher"
+
+    def value(self, size: int, times: np.ndarray) -> float:
+        """Between 0 and 1."""
+        return len(times) / size
+
+
+class Gini(ListMetric):
+    """Gini coefficient of how often each item of the catalogue is recommended.
+
+    0: all equally often; 1: always the same one.
+    """
+
+    name, heading, better = "gini", "Gini", "lower"
+
+    def value(self, size: int, times: np.ndarray) -> float:
+        """Between 0 and 1."""
+        return formulas.gini(size, times)
+
+
+_ROWS: tuple[Metric, ...] = (
+    Rmse(),
+    Mae(),
+    HitRate(),
+    Ndcg(),
+    SampledHitRate(),
+    SampledNdcg(),
+    RatingBias(),
+    CalibrationSlope(),
+    ExpectedCalibrationError(),
+    Coverage(),
+    Gini(),
+)
+
+METRICS = {row.name: row for row in _ROWS}
+"""Name -> metric, in the order of the result tables."""
+
+
+def available(has_ratings: bool) -> list[Metric]:
+    """The metrics that the data allow: events have no ratings to be measured."""
+    return [row for row in _ROWS if has_ratings or not isinstance(row, RatingMetric)]

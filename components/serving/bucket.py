@@ -1,0 +1,163 @@
+"""A place in a bucket as the serving place: versions, and a manifest that names them.
+
+    <url>/served.json                        which versions there are; the last one is served
+    <url>/version-17-3fa9c1d2/17/…           version 17, a SavedModel
+
+A bucket knows no rename, so a push uploads under a prefix of its own, which no server takes for a
+version, and then writes the manifest: one object, which a bucket replaces as a whole. Whoever
+starts at the manifest sees the version before or the one after. What a killed push leaves behind
+is named by nothing and read by nobody; nothing is ever deleted here, so that no right to delete is
+needed. TensorFlow Serving does not read manifests: it is pointed at a version's storage URI, whose
+one sub-folder has the version's number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+from tfx_recommender.foundation.errors import ConfigError, UserError
+
+MANIFEST = "served.json"
+
+
+class ServingBucket:
+    """The versions that a manifest named when this object was made.
+
+    Args:
+      url: `s3://bucket/prefix`, `gs://bucket/prefix`, or what else fsspec knows.
+
+    Raises:
+      ConfigError: there is no such bucket, or no driver for its kind.
+      UserError: the bucket does not answer or refuses, or the manifest is damaged.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self._manifest = f"{self.url}/{MANIFEST}"
+        with _asking(url):
+            self._files, _ = _driver(url)
+        self._prefixes = self._read_manifest()
+
+    def versions(self) -> list[int]:
+        """The version numbers, ascending."""
+        return sorted(self._prefixes)
+
+    def storage_uri(self, version: int) -> str:
+        """What KServe's `storageUri` says to serve this very version."""
+        return f"{self.url}/{self._prefixes[version]}"
+
+    def path(self, version: int) -> str:
+        """Where a version's files are."""
+        return f"{self.storage_uri(version)}/{version}"
+
+    def state(self) -> str:
+        """A text that changes whenever the manifest does; "" if there is no version."""
+        if not self._prefixes:
+            return ""
+        with _asking(self._manifest):
+            written = self._files.modified(self._manifest)
+        return f"{self._prefixes[self.versions()[-1]]} {written.isoformat()}"
+
+    @contextlib.contextmanager
+    def incoming(self) -> Iterator[str]:
+        """A folder of this machine to be made and filled, then given to `publish`."""
+        with tempfile.TemporaryDirectory() as folder:
+            yield os.path.join(folder, "incoming")
+
+    def publish(self, incoming: str, version: int) -> None:
+        """Uploads what was filled, then lets the manifest name it as the version.
+
+        Raises:
+          UserError: the bucket refuses, or somebody else pushed meanwhile.
+        """
+        prefixes = self._prefixes | {version: f"version-{version}-{uuid.uuid4().hex[:8]}"}
+        target = f"{self.url}/{prefixes[version]}/{version}"
+        files = [
+            os.path.join(folder, name) for folder, _, names in os.walk(incoming) for name in names
+        ]
+        with _asking(target):
+            self._files.put(
+                files, [f"{target}/{os.path.relpath(file, incoming)}" for file in files]
+            )
+        if self._read_manifest() != self._prefixes:
+            raise UserError(f"{self.url}: somebody else pushed or rolled back meanwhile; run again")
+        manifest = {
+            "version": version,
+            "storage_uri": f"{self.url}/{prefixes[version]}",
+            "versions": {str(number): prefixes[number] for number in sorted(prefixes)},
+        }
+        with _asking(self._manifest):
+            self._files.pipe_file(self._manifest, json.dumps(manifest, indent=2).encode())
+        self._prefixes = prefixes
+
+    def _read_manifest(self) -> dict[int, str]:
+        """Version -> its prefix below the URL."""
+        with _asking(self._manifest):
+            try:
+                content = self._files.cat_file(self._manifest)
+            except FileNotFoundError:
+                # No manifest: nothing was pushed yet. No bucket: nothing ever will be.
+                bucket = self.url.split("://")[1].split("/")[0]
+                try:
+                    self._files.ls(bucket)
+                except FileNotFoundError:
+                    raise ConfigError(f"{self.url}: there is no bucket {bucket!r}") from None
+                return {}
+        try:
+            prefixes = json.loads(content)["versions"]
+            return {int(number): str(prefix) for number, prefix in prefixes.items()}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise UserError(
+                f"{self._manifest}: is no manifest of served versions; restore it, or delete it"
+                " to begin anew"
+            ) from None
+
+
+def download(url: str, target: str) -> None:
+    """Copies all files below a URL into a new folder.
+
+    Raises:
+      UserError: the bucket does not answer or refuses.
+    """
+    with _asking(url):
+        files, root = _driver(url)
+        found = files.find(root)
+        files.get(found, [os.path.join(target, os.path.relpath(file, root)) for file in found])
+
+
+def read(url: str) -> bytes:
+    """The content of one object.
+
+    Raises:
+      UserError: it is not there, or the bucket does not answer or refuses.
+    """
+    with _asking(url):
+        files, path = _driver(url)
+        return files.cat_file(path)
+
+
+def _driver(url: str) -> tuple[Any, str]:
+    """fsspec's file system for a URL, and the URL's path in it."""
+    import fsspec  # not needed, and so not paid for, where models are served from a folder
+
+    return fsspec.url_to_fs(url, use_listings_cache=False)
+
+
+@contextlib.contextmanager
+def _asking(url: str) -> Iterator[None]:
+    """Drivers raise what they like: here it becomes one line that names the URL."""
+    try:
+        yield
+    except UserError:
+        raise
+    except ImportError as error:  # fsspec names the package to install
+        raise ConfigError(f"{url}: {error}") from None
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{url}: {type(error).__name__}: {reason}") from error

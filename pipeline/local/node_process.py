@@ -1,0 +1,243 @@
+"""Executes each node in a process of its own, several at a time.
+
+TFX's launcher does all that concerns the metadata store, in this process; what it calls an
+executor operator hands the executor's work to a process made for it. Such a process is a copy of
+one that has imported TensorFlow and Beam and used neither (`executors.py`), so it starts in no
+time, and what a node leaves in memory goes with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import multiprocessing
+import multiprocessing.connection
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+import traceback
+from typing import Any
+
+from google.protobuf.message import Message
+from tfx.orchestration.portable import base_executor_operator, data_types
+from tfx.proto.orchestration import (
+    executable_spec_pb2,
+    execution_invocation_pb2,
+    execution_result_pb2,
+)
+
+from tfx_recommender.foundation.errors import BadDataError, ConfigError, UserError
+
+_USER_ERRORS = {error.__name__: error for error in (UserError, ConfigError, BadDataError)}
+
+
+class NodeError(Exception):
+    """A node failed; the log tells where."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Usage:
+    """What a node's process has used to execute it; imports were paid for before.
+
+    Attributes:
+      seconds: wall time.
+      processor_seconds: of all its threads.
+      memory: bytes resident at most, with what the imports hold, which processes share.
+    """
+
+    seconds: float
+    processor_seconds: float
+    memory: int
+
+
+class NodeProcesses:
+    """The processes of one run.
+
+    Attributes:
+      usage: node id -> what its process has used, of those that ended by themselves.
+      launching: held by whoever uses the metadata store; an operator lets go of it for as long
+        as its node executes.
+    """
+
+    def __init__(self, at_once: int) -> None:
+        """Makes none yet.
+
+        Args:
+          at_once: how many will run at the same time; each has its share of the processors.
+        """
+        self.usage: dict[str, Usage] = {}
+        self.launching = threading.Lock()
+        self._threads = max(1, len(os.sched_getaffinity(0)) // at_once)
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["tfx_recommender.pipeline.local.preload"])
+        self._running: set[multiprocessing.process.BaseProcess] = set()
+        self._stopped = False
+
+    def operators(self) -> dict[type[Message], Any]:
+        """What `Launcher` takes as `custom_executor_operators`."""
+        operator = functools.partial(_Operator, self)
+        return {
+            executable_spec_pb2.PythonClassExecutableSpec: operator,
+            executable_spec_pb2.BeamExecutableSpec: operator,
+        }
+
+    def execute(self, node: str, spec: Message, execution: Message) -> bytes:
+        """Executes a node; `launching` must be held.
+
+        Args:
+          node: its id.
+          spec: TFX's PythonClassExecutableSpec or BeamExecutableSpec.
+          execution: TFX's ExecutionInvocation.
+
+        Returns:
+          TFX's ExecutorOutput, serialized.
+
+        Raises:
+          UserError: the node raised one.
+          NodeError: the node raised anything else, or its process died.
+        """
+        if self._stopped:
+            raise NodeError(f"{node}: the run was stopped")
+        answer, sender = self._context.Pipe(duplex=False)
+        with _duplicate(1) as output, _duplicate(2) as errors, sender:
+            process = self._context.Process(
+                target=_execute,
+                args=(
+                    *(node, type(spec).__name__, spec.SerializeToString()),
+                    *(execution.SerializeToString(), sender, output, errors, self._threads),
+                ),
+                name=node,
+            )
+            process.start()
+        self._running.add(process)
+        self.launching.release()
+        try:
+            result, failure, self.usage[node] = answer.recv()
+        except EOFError:
+            process.join()
+            result, failure = b"", ("", _death(process.exitcode))
+        finally:
+            self.launching.acquire()
+            self._running.discard(process)
+        process.join()
+        if failure:
+            name, message = failure
+            if name in _USER_ERRORS:
+                raise _USER_ERRORS[name](message)
+            raise NodeError(f"{node}: {message}")
+        return result
+
+    def stop(self) -> None:
+        """Kills what runs and lets nothing more start."""
+        with self.launching:
+            self._stopped = True
+            for process in self._running:
+                process.kill()
+
+
+class _Operator(base_executor_operator.BaseExecutorOperator):
+    """One node's executor, for TFX's launcher."""
+
+    SUPPORTED_EXECUTOR_SPEC_TYPE = [
+        executable_spec_pb2.PythonClassExecutableSpec,
+        executable_spec_pb2.BeamExecutableSpec,
+    ]
+    SUPPORTED_PLATFORM_CONFIG_TYPE: list[type] = []
+
+    def __init__(
+        self,
+        processes: NodeProcesses,
+        executor_spec: Message,
+        platform_config: Message | None = None,
+    ) -> None:
+        super().__init__(executor_spec, platform_config)
+        self._processes = processes
+
+    def run_executor(
+        self, execution_info: data_types.ExecutionInfo
+    ) -> execution_result_pb2.ExecutorOutput:
+        node = execution_info.pipeline_node.node_info.id
+        output = self._processes.execute(node, self._executor_spec, execution_info.to_proto())
+        return execution_result_pb2.ExecutorOutput.FromString(output)
+
+
+@contextlib.contextmanager
+def _duplicate(descriptor: int) -> Any:
+    """A file descriptor in a form that can be sent to another process."""
+    with multiprocessing.connection.Connection(os.dup(descriptor)) as duplicate:
+        yield duplicate
+
+
+def _death(exit_code: int | None) -> str:
+    if exit_code == -signal.SIGKILL:
+        return (
+            "its process was killed; if that was for want of memory, lower parallel_nodes or"
+            " train on fewer data"
+        )
+    return f"its process ended with exit code {exit_code}; the log may tell more"
+
+
+def _execute(
+    node: str,
+    kind: str,
+    spec: bytes,
+    execution: bytes,
+    answer: multiprocessing.connection.Connection,
+    output: multiprocessing.connection.Connection,
+    errors: multiprocessing.connection.Connection,
+    threads: int,
+) -> None:
+    """What a node's process does."""
+    start, started = time.monotonic(), time.process_time()
+    threading.Thread(target=_die_with_run, daemon=True).start()
+    # TensorFlow's threads wait for work by turning in circles, which takes it from other nodes.
+    for kind_of_threads in ("INTRAOP", "INTEROP"):
+        os.environ.setdefault(f"TF_NUM_{kind_of_threads}_THREADS", str(threads))
+    for descriptor, connection in ((1, output), (2, errors)):
+        os.dup2(connection.fileno(), descriptor)
+    # TFX and absl take the command line's arguments for theirs.
+    sys.argv = sys.argv[:1]
+    from tfx.orchestration.portable import beam_executor_operator, python_executor_operator
+
+    operators: dict[str, Any] = {
+        "PythonClassExecutableSpec": python_executor_operator.PythonExecutorOperator,
+        "BeamExecutableSpec": beam_executor_operator.BeamExecutorOperator,
+    }
+    invocation = execution_invocation_pb2.ExecutionInvocation.FromString(execution)
+    try:
+        operator = operators[kind](getattr(executable_spec_pb2, kind).FromString(spec))
+        executed = operator.run_executor(data_types.ExecutionInfo.from_proto(invocation))
+        result, failure = executed.SerializeToString(), None
+    except BaseException as error:
+        traceback.print_exc()
+        known = type(error).__name__ in _USER_ERRORS
+        message = str(error) if known else f"{type(error).__name__}: {error}"
+        result, failure = b"", (type(error).__name__, message)
+    usage = Usage(
+        seconds=time.monotonic() - start,
+        processor_seconds=time.process_time() - started,
+        memory=1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+    )
+    print(
+        f"tfx-recommender: {node}: {usage.processor_seconds:.1f} s of processor time,"
+        f" {usage.memory / 2**20:.0f} MiB of memory at most",
+        file=sys.stderr,
+    )
+    answer.send((result, failure, usage))
+    answer.close()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Neither TensorFlow's nor Beam's threads are waited for.
+    os._exit(0)
+
+
+def _die_with_run() -> None:
+    """A node must not go on writing when its run is no more, however that ended."""
+    run = multiprocessing.parent_process()
+    assert run is not None
+    run.join()
+    os._exit(1)

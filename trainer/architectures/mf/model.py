@@ -1,0 +1,75 @@
+"""MF: the dot product of a user's and an item's embedding, and their biases.
+
+Koren, Bell, Volinsky: Matrix Factorization Techniques for Recommender Systems (2009), eq. 4.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from tfx_recommender.trainer.architectures import bayesian_factorization, factors
+from tfx_recommender.trainer.architectures.factors import FactorsHead
+from tfx_recommender.trainer.architectures.layers import IdEmbedding
+from tfx_recommender.trainer.architectures.mf.settings import (
+    BayesianFactorization,
+    MatrixFactorization,
+)
+from tfx_recommender.trainer.fitting.fit import Fitter
+from tfx_recommender.trainer.fitting.problem import EntityShape, Problem
+
+
+def fit_rating(config: BayesianFactorization, problem: Problem, fitter: Fitter) -> FactorsHead:
+    """The posterior mean; it is sampled, not trained."""
+    return bayesian_factorization.head(config, problem, fitter.seed)
+
+
+def fit_preference(
+    config: MatrixFactorization, problem: Problem, fitter: Fitter
+) -> MatrixFactorizationHead:
+    """Trained on a ranking loss."""
+    catalogue = problem.catalogue
+    head = MatrixFactorizationHead(config, catalogue.user_shape, catalogue.item_shape)
+    return fitter.preference(head, problem, config.training)
+
+
+class MatrixFactorizationHead(keras.layers.Layer):
+    """score(u, i) = b_u + b_i + <p_u, q_i>."""
+
+    sequential = False
+
+    def __init__(self, config: MatrixFactorization, users: EntityShape, items: EntityShape) -> None:
+        super().__init__()
+        size, l2, drop = config.embedding_size, config.l2, config.id_dropout
+        self.width = size + 1
+        self.user_embedding = IdEmbedding(users, size, l2, drop)
+        self.item_embedding = IdEmbedding(items, size, l2, drop)
+        self.user_bias = IdEmbedding(users, 1, config.bias_l2, drop, scale=0.0)
+        self.item_bias = IdEmbedding(items, 1, config.bias_l2, drop, scale=0.0)
+
+    def user(self, users: dict[str, Any], training: bool = False) -> Any:
+        """Vectors of users: [B] rows -> [B, width]."""
+        index = users["index"]
+        return keras.ops.concatenate(
+            [
+                self.user_bias(index, training=training),
+                self.user_embedding(index, training=training),
+            ],
+            axis=-1,
+        )
+
+    def item(self, items: dict[str, Any], training: bool = False) -> Any:
+        """Vectors of items: [...] rows -> [..., width]."""
+        index = items["index"]
+        return keras.ops.concatenate(
+            [
+                self.item_bias(index, training=training),
+                self.item_embedding(index, training=training),
+            ],
+            axis=-1,
+        )
+
+    def interact(self, user: Any, item: Any, training: bool = False) -> Any:
+        """Scores: user [B, width] and item [B or 1, K, width] -> [B, K]."""
+        return user[:, :1] + item[..., 0] + factors.products(user[:, 1:], item[..., 1:])

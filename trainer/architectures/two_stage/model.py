@@ -1,0 +1,67 @@
+"""Two stages: candidates by a dot product, ranked by whatever scores better and costs more.
+
+Covington, Adams, Sargin: Deep Neural Networks for YouTube Recommendations (2016), figure 2. On a
+large catalogue the ranking architecture sees only the candidates of each user. Ratings are
+predicted by the hybrid's head.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfx_recommender.trainer.architectures import model
+from tfx_recommender.trainer.architectures.composite import CompositeHead
+from tfx_recommender.trainer.architectures.hybrid import model as hybrid
+from tfx_recommender.trainer.architectures.two_stage.settings import TwoStageRanking
+from tfx_recommender.trainer.fitting.fit import Fitter
+from tfx_recommender.trainer.fitting.head import Head
+from tfx_recommender.trainer.fitting.problem import Problem
+
+fit_rating = hybrid.fit_rating
+
+
+def fit_preference(config: TwoStageRanking, problem: Problem, fitter: Fitter) -> TwoStageHead:
+    """Each stage is fitted by itself, as the architecture that it names."""
+    candidates, ranking = (
+        model.fit_preference(stage.architecture, stage, problem, fitter)
+        for stage in (config.candidates, config.ranking)
+    )
+    return TwoStageHead(candidates, ranking, config.number)
+
+
+class TwoStageHead(CompositeHead):
+    """score(u, i) = ranking(u, i) for the candidates, something lower for all others."""
+
+    def __init__(self, candidates: Head, ranking: Head, number: int) -> None:
+        """Takes fitted heads.
+
+        Args:
+          candidates: the first stage; of its items, the `number` best are ranked.
+          ranking: the second stage.
+          number: how many candidates a user has at most.
+        """
+        super().__init__([candidates, ranking])
+        self.number = number
+
+    def interact(self, user: Any, item: Any, training: bool = False) -> Any:
+        """Scores: user [B, width] and item [B or 1, K, width] -> [B, K].
+
+        The candidates are the best among these K; so one item alone gets the score of the
+        ranking stage. What is no candidate stays below those that are, in the order of the first
+        stage.
+        """
+        candidates, ranking = self.parts
+        (user_first, user_second), (item_first, item_second) = self.split(user), self.split(item)
+        first = candidates.interact(user_first, item_first, training)
+        best, place = tf.math.top_k(first, tf.minimum(self.number, tf.shape(first)[1]))
+        if item.shape[0] == 1:
+            chosen = tf.gather(item_second[0], place)
+        else:
+            chosen = tf.gather(item_second, place, batch_dims=1)
+        second = ranking.interact(user_second, chosen, training)
+        lowest = tf.reduce_min(second, axis=1, keepdims=True)
+        below = lowest - 1.0 + first - best[:, :1]
+        rows = tf.broadcast_to(tf.range(tf.shape(place)[0])[:, None], tf.shape(place))
+        return tf.tensor_scatter_nd_update(below, tf.stack([rows, place], axis=-1), second)

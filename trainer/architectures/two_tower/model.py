@@ -1,0 +1,106 @@
+"""Two towers: a user's latest ratings and metadata, an item's id and metadata, a dot product.
+
+Covington, Adams, Sargin: Deep Neural Networks for YouTube Recommendations (2016), section 3,
+with a weighted sum for the history instead of an average and no hidden layers. To predict ratings
+the user's id joins in: SVD++ (Koren: Factorization Meets the Neighborhood, 2008, eq. 15) with
+metadata.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfx_recommender.trainer.architectures import factors
+from tfx_recommender.trainer.architectures.layers import FeatureEncoder, IdEmbedding, Table
+from tfx_recommender.trainer.architectures.two_tower.settings import (
+    Towers,
+    TowersRanking,
+    TowersRating,
+)
+from tfx_recommender.trainer.fitting.fit import Fitter
+from tfx_recommender.trainer.fitting.problem import Problem
+
+
+def fit_rating(config: TowersRating, problem: Problem, fitter: Fitter) -> TowersHead:
+    """Trained on squared error; every item's bias is 0, the mean rating, at first."""
+    bias = np.zeros(problem.catalogue.item_shape.ids)
+    return fitter.rating(
+        TowersHead(config, problem, bias, with_user=True), problem, config.training
+    )
+
+
+def fit_preference(config: TowersRanking, problem: Problem, fitter: Fitter) -> TowersHead:
+    """Trained on a ranking loss; at first the more popular item is preferred."""
+    items = problem.catalogue.items.index[problem.train.item]
+    popularity = np.bincount(items, minlength=problem.catalogue.item_shape.ids)
+    head = TowersHead(config, problem, np.log1p(popularity))
+    return fitter.preference(head, problem, config.training)
+
+
+class TowersHead(keras.layers.Layer):
+    """score(u, i) = b_u + b_i + <x_u, q_i>.
+
+    x_u is a weighted sum of embeddings of the items rated before, and of the user's metadata; of
+    the id too, where b_u is not 0: a ranking needs neither, and so knows unknown users as well.
+    The weight of a rating is exp(-age / decay) + 1 / sqrt(number of ratings): the latest tell
+    what comes next, all of them what is liked.
+    """
+
+    sequential = True
+
+    def __init__(
+        self, config: Towers, problem: Problem, item_bias: np.ndarray, with_user: bool = False
+    ) -> None:
+        """Makes the layers.
+
+        Args:
+          config: hyperparameters.
+          problem: what will be fitted.
+          item_bias: float [item ids], what b_i starts from.
+          with_user: whether a user's id matters.
+        """
+        super().__init__()
+        users, items = problem.catalogue.user_shape, problem.catalogue.item_shape
+        size, drop = config.embedding_size, config.id_dropout
+        self.width, self.decay, self.length = 1 + size, config.decay, config.history
+        self.index = keras.ops.convert_to_tensor(problem.catalogue.items.index, "int32")
+        self.history = IdEmbedding(items, size, config.l2, 0.0)
+        self.item_embedding = IdEmbedding(items, size, config.l2, drop)
+        initial = keras.initializers.Constant(item_bias[:, None])
+        self.item_bias = Table(items.ids, 1, "item", initial)
+        self.user_embedding = IdEmbedding(users, 1 + size, config.l2, drop) if with_user else None
+        self.user_features = FeatureEncoder(users, config.feature_embedding_size)
+        self.item_features = FeatureEncoder(items, config.feature_embedding_size)
+        self.user_layer = keras.layers.Dense(size, use_bias=False)
+        self.item_layer = keras.layers.Dense(size, use_bias=False)
+        self.dropout = keras.layers.Dropout(config.dropout)
+
+    def user(self, users: dict[str, Any], training: bool = False) -> Any:
+        """Vectors of users: [B] rows -> [B, width], the bias first."""
+        item, age = (users[name][:, : self.length] for name in ("history", "age"))
+        present = keras.ops.cast(item >= 0, "float32")
+        count = keras.ops.maximum(keras.ops.sum(present, axis=1, keepdims=True), 1.0)
+        weight = present * (keras.ops.exp(-age / self.decay) + 1.0 / keras.ops.sqrt(count))
+        weight = self.dropout(weight, training=training)
+        index = keras.ops.take(self.index, keras.ops.maximum(item, 0), axis=0)
+        vectors = self.history(index, training=training)
+        taste = keras.ops.matmul(weight[:, None, :], vectors)[:, 0]
+        taste = taste + self.user_layer(self.user_features(users))
+        bias = keras.ops.zeros_like(taste[:, :1])
+        vector = keras.ops.concatenate([bias, taste], axis=-1)
+        if self.user_embedding is not None:
+            vector = vector + self.user_embedding(users["index"], training=training)
+        return vector
+
+    def item(self, items: dict[str, Any], training: bool = False) -> Any:
+        """Vectors of items: [...] rows -> [..., width], the bias first."""
+        vector = self.item_embedding(items["index"], training=training)
+        vector = vector + self.item_layer(self.item_features(items))
+        return keras.ops.concatenate([self.item_bias(items["index"]), vector], axis=-1)
+
+    def interact(self, user: Any, item: Any, training: bool = False) -> Any:
+        """Scores: user [B, width] and item [B or 1, K, width] -> [B, K]."""
+        return user[:, :1] + item[..., 0] + factors.products(user[:, 1:], item[..., 1:])

@@ -1,0 +1,107 @@
+"""Wide & Deep: crossed categories and ids, linear, beside an MLP.
+
+Cheng et al.: Wide & Deep Learning for Recommender Systems (2016), section 3.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from tfx_recommender.trainer.architectures import factors
+from tfx_recommender.trainer.architectures.layers import IdEmbedding
+from tfx_recommender.trainer.architectures.mlp.model import MultilayerHead
+from tfx_recommender.trainer.architectures.wide_deep.settings import (
+    WideAndDeep,
+    WideAndDeepRanking,
+    WideAndDeepRating,
+)
+from tfx_recommender.trainer.fitting.fit import Fitter
+from tfx_recommender.trainer.fitting.problem import EntityShape, Problem
+
+
+def fit_rating(config: WideAndDeepRating, problem: Problem, fitter: Fitter) -> WideAndDeepHead:
+    """Trained on squared error; every score is 0, the mean rating, at first."""
+    shapes = problem.catalogue.user_shape, problem.catalogue.item_shape
+    head = WideAndDeepHead(config, *shapes, output_initializer="zeros")
+    return fitter.rating(head, problem, config.training)
+
+
+def fit_preference(config: WideAndDeepRanking, problem: Problem, fitter: Fitter) -> WideAndDeepHead:
+    """Trained on a ranking loss."""
+    shapes = problem.catalogue.user_shape, problem.catalogue.item_shape
+    return fitter.preference(WideAndDeepHead(config, *shapes), problem, config.training)
+
+
+class WideAndDeepHead(keras.layers.Layer):
+    """score(u, i) = wide(u, i) + MLP(u, i).
+
+    With one-hot (or multi-hot) categories g of a user and h of an item,
+    wide(u, i) = b_u + b_i + <A_u, h_i> + <g_u, B_i> + <C g_u, h_i>: a weight for each id, for
+    each id crossed with the other side's categories, and for each cross of two categories. All of
+    it is one dot product of a user's and an item's vector.
+    """
+
+    sequential = False
+
+    def __init__(
+        self,
+        config: WideAndDeep,
+        users: EntityShape,
+        items: EntityShape,
+        output_initializer: str = "glorot_uniform",
+    ) -> None:
+        super().__init__()
+        self.deep = MultilayerHead(config, users, items, output_initializer)
+        of_user, of_item = (
+            {name: len(values) for name, values in sorted(side.categories.items())}
+            for side in (users, items)
+        )
+        self.of_user, self.of_item = of_user, of_item
+        sizes = sum(of_user.values()), sum(of_item.values())
+        l2, drop = config.wide_l2, config.id_dropout
+        self.user_bias = IdEmbedding(users, 1, l2, drop, scale=0.0)
+        self.item_bias = IdEmbedding(items, 1, l2, drop, scale=0.0)
+        self.user_crosses = IdEmbedding(users, sizes[1], l2, drop, 0.0, columns=">item.")
+        self.item_crosses = IdEmbedding(items, sizes[0], l2, drop, 0.0, columns=">user.")
+        self.crosses = self.add_weight(shape=sizes, initializer="zeros", name="user.>item.")
+        self.wide = 2 + sum(sizes)
+        self.width = self.wide + self.deep.width
+
+    def user(self, users: dict[str, Any], training: bool = False) -> Any:
+        """Vectors of users: [B] rows -> [B, width], wide, then deep."""
+        index, categories = users["index"], _multi_hot(users, self.of_user)
+        bias = self.user_bias(index, training=training)
+        own = self.user_crosses(index, training=training)
+        own = own + keras.ops.matmul(categories, self.crosses)
+        one, deep = keras.ops.ones_like(bias), self.deep.user(users, training)
+        return keras.ops.concatenate([bias, one, own, categories, deep], axis=-1)
+
+    def item(self, items: dict[str, Any], training: bool = False) -> Any:
+        """Vectors of items: [...] rows -> [..., width], wide, then deep."""
+        index, categories = items["index"], _multi_hot(items, self.of_item)
+        bias = self.item_bias(index, training=training)
+        own = self.item_crosses(index, training=training)
+        one, deep = keras.ops.ones_like(bias), self.deep.item(items, training)
+        return keras.ops.concatenate([one, bias, categories, own, deep], axis=-1)
+
+    def interact(self, user: Any, item: Any, training: bool = False) -> Any:
+        """Scores: user [B, width] and item [B or 1, K, width] -> [B, K]."""
+        widths = [self.wide, self.deep.width]
+        (user_wide, user_deep), (item_wide, item_deep) = (
+            factors.split(vector, widths) for vector in (user, item)
+        )
+        wide = factors.products(user_wide, item_wide)
+        return wide + self.deep.interact(user_deep, item_deep, training)
+
+
+def _multi_hot(entities: dict[str, Any], sizes: dict[str, int]) -> Any:
+    """Categories as indicators, [..., number of values of all]; a padding of -1 is nothing."""
+    index = entities["index"]
+    parts = [
+        keras.ops.sum(keras.ops.one_hot(entities["categories"][name], size), axis=-2)
+        for name, size in sizes.items()
+    ]
+    nothing = keras.ops.zeros((*keras.ops.shape(index), 0), "float32")
+    return keras.ops.concatenate([nothing, *parts], axis=-1)

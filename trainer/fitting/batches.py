@@ -1,0 +1,175 @@
+"""Batches of a split, drawn and gathered from columns in memory inside TensorFlow's graph."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfx_recommender.trainer.fitting.histories import Grouped, Moments
+from tfx_recommender.trainer.fitting.interactions import Interactions
+from tfx_recommender.trainer.fitting.problem import Problem
+from tfx_recommender.trainer.fitting.settings import Training
+
+# A table of users and items of up to so many bytes says who rated what; beyond, it is looked up.
+_TABLE = 1 << 26
+
+
+class Batches:
+    """Shuffled batches with fresh negatives, drawn and gathered inside TensorFlow's graph.
+
+    An example is one rating, its user seen at that moment; or one user with all of its ratings:
+    a head whose users do not change with time then scores each user once, not at every rating.
+    The order of examples and the negatives are functions of seed and epoch. Examples that fill
+    no whole batch are left out of that epoch; every epoch leaves out others.
+
+    Attributes:
+      steps: batches in an epoch.
+    """
+
+    def __init__(
+        self, rows: Interactions, problem: Problem, config: Training, by_user: bool, seed: int
+    ) -> None:
+        """Prepares the columns.
+
+        Args:
+          rows: `problem.train`, or ratings held out from it.
+          problem: what the rows belong to.
+          config: how to train; where it is a `RankingTraining`, batches have negatives.
+          by_user: whether an example is a user.
+          seed: of order and negatives.
+        """
+        catalogue = problem.catalogue
+        users, items = len(catalogue.users), len(catalogue.items)
+        self._problem, self._users, self._items, self._seed = problem, users, items, seed
+        own = np.bincount(rows.user, minlength=users + 1)
+        self._rows = Grouped(rows.user, rows.item, users, rows.strength) if by_user else None
+        if by_user:
+            user = np.flatnonzero(own[:users])
+            columns: dict[str, Any] = {"user": user, "share": np.ones(len(user), np.float32)}
+            size = round(config.batch_size * len(user) / max(1, len(rows)))
+        else:
+            columns = {
+                "user": rows.user,
+                "item": rows.item,
+                "share": (1 / own[rows.user]).astype(np.float32),
+            }
+            if problem.history:
+                histories, is_train = problem.histories, rows is problem.train
+                moments = histories.of_train if is_train else histories.after(rows.user)
+                columns["moment"] = dataclasses.asdict(moments)
+            given = {"rating": rows.rating, "strength": rows.strength}
+            columns |= {name: column for name, column in given.items() if column is not None}
+            size = config.batch_size
+        self._examples = len(columns["user"])
+        self._size = min(max(1, size), self._examples)
+        self.steps = self._examples // self._size
+        self._columns = _constants(columns)
+        self._user_table = _constants(catalogue.users.table())
+        self._item_table = _constants(catalogue.items.table())
+
+        self._negatives = getattr(config, "negatives", None) or 0
+        train = problem.train
+        self._held_out = rows is not train
+        self._table: tf.Tensor | None = None
+        if (users + 1) * (items + 1) <= _TABLE:
+            table = np.zeros((users + 1, items + 1), bool)
+            table[train.user, train.item] = True
+            self._table = tf.constant(table)
+        else:
+            self._rated = Grouped(train.user, train.item, users)
+            self._raters = Grouped(train.item, train.user, items)
+        weight = np.bincount(train.item, minlength=items) ** getattr(config, "popularity", 0.0)
+        self._cumulative = tf.constant(np.cumsum(weight) / weight.sum())
+        expected = np.maximum(weight, 1e-9) / weight.sum() * max(1, self._negatives)
+        self._log_expected = tf.constant(np.log(expected).astype(np.float32))
+
+    def draw(self, epoch: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """One epoch's examples, int32 [steps, E], and negatives, positions of items [steps, N]."""
+        seeds = tf.stack([self._seed, epoch])
+        order = tf.random.experimental.stateless_shuffle(tf.range(self._examples), seeds)
+        examples = tf.reshape(order[: self.steps * self._size], [self.steps, self._size])
+        uniform = tf.random.stateless_uniform(
+            [self.steps * self._negatives], seeds, dtype="float64"
+        )
+        negatives = tf.searchsorted(self._cumulative, uniform, side="right")
+        negatives = tf.minimum(negatives, self._items - 1)  # sums of floats may end below 1
+        return examples, tf.reshape(negatives, [self.steps, self._negatives])
+
+    def gather(self, examples: tf.Tensor, negatives: tf.Tensor) -> dict[str, Any]:
+        """A batch of E examples with P ratings; what a loss does not use is not computed.
+
+        Returns:
+          `user`: as `Entities.table()`, [E] rows; `item`: the rated items, [P] rows; `example`:
+          whose they are, int32 [P]; `rating`: float32 [P] (where an example is a rating);
+          `share`: 1 / the ratings of the example's user, or 1 where the example has them all;
+          `catalogue`: all items and the unknown one, [C] rows; `rated`: which of them the user
+          rated in training, or in the batch, bool [E, C]. Of events also `weight`: their strengths,
+          whose mean is 1 in the train split, float32 [P]. With negatives also `negative`: items,
+          [N] rows, shared by the batch; `log_expected`: logarithm of how often each was to be
+          expected among N, float32 [N]; `collision`: whether the user rated it in training,
+          bool [E, N].
+        """
+        batch = _rows(self._columns, examples)
+        user, position = _rows(self._user_table, batch["user"]), batch["user"]
+        if self._rows is not None:
+            pairs = self._rows.of(position)
+        else:
+            if self._problem.history:
+                user["history"], user["age"] = self._problem.histories.latest(
+                    Moments(**batch["moment"]), self._problem.history
+                )
+            own = tf.range(tf.size(examples)), tf.cast(batch["item"], tf.int32)
+            pairs = tf.stack(own, axis=1)
+        batch |= {
+            "user": user,
+            "item": _rows(self._item_table, pairs[:, 1]),
+            "example": pairs[:, 0],
+            "catalogue": _rows(self._item_table, tf.range(self._items + 1)),
+            "rated": self._all_rated(position, pairs),
+        }
+        if self._problem.train.strength is not None:
+            strength = batch["strength"] if self._rows is None else self._rows.strengths(position)
+            batch["weight"] = strength / self._problem.mean_strength
+        if self._negatives:
+            batch |= {
+                "negative": _rows(self._item_table, negatives),
+                "log_expected": tf.gather(self._log_expected, negatives),
+                "collision": self._has_rated(position, negatives),
+            }
+        return batch
+
+    def _all_rated(self, user: tf.Tensor, pairs: tf.Tensor) -> tf.Tensor:
+        """Which items users [E] rated in training, or in the batch's pairs: bool [E, items + 1]."""
+        if self._table is not None:
+            rated = tf.gather(self._table, user)
+            pairs = pairs if self._held_out else pairs[:0]
+        else:
+            rated = tf.fill([tf.size(user), self._items + 1], False)
+            pairs = tf.concat([self._rated.of(user), pairs], axis=0)
+        return tf.tensor_scatter_nd_update(rated, pairs, tf.fill(tf.shape(pairs)[:1], True))
+
+    def _has_rated(self, user: tf.Tensor, item: tf.Tensor) -> tf.Tensor:
+        """Whether users [E] rated items [N] in training: bool [E, N]."""
+        if self._table is not None:
+            return tf.gather(tf.gather(self._table, user), item, axis=1)
+        # Who rated these items, and is one of these users: fewer than all that they rated.
+        distinct, place = tf.unique(user)
+        places = tf.range(tf.size(distinct)) + 1
+        place_of = tf.scatter_nd(distinct[:, None], places, [self._users + 1])
+        raters = self._raters.of(item)
+        found = tf.gather(place_of, raters[:, 1]) - 1
+        cells = tf.stack([found, raters[:, 0]], axis=1)[found >= 0]
+        rated = tf.fill([tf.size(distinct), tf.size(item)], False)
+        rated = tf.tensor_scatter_nd_update(rated, cells, tf.fill(tf.shape(cells)[:1], True))
+        return tf.gather(rated, place)
+
+
+def _constants(table: Any) -> Any:
+    return tf.nest.map_structure(tf.constant, table)
+
+
+def _rows(table: Any, rows: tf.Tensor) -> Any:
+    return tf.nest.map_structure(lambda column: tf.gather(column, rows), table)

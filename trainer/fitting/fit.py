@@ -1,0 +1,162 @@
+"""Fits heads: whole epochs in one call, early stopping on the validation split."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfx_recommender.trainer.fitting import losses
+from tfx_recommender.trainer.fitting.batches import Batches
+from tfx_recommender.trainer.fitting.head import Head
+from tfx_recommender.trainer.fitting.losses import Loss
+from tfx_recommender.trainer.fitting.problem import Problem
+from tfx_recommender.trainer.fitting.settings import RankingTraining, Training
+
+AnyHead = TypeVar("AnyHead", bound=Head)
+
+
+class Fitter:
+    """What an architecture is given to fit its heads with.
+
+    Attributes:
+      seed: of everything random.
+      start: sets a head's weights to what training starts from, given which head it is (`rating`
+        or `preference`) and the weights; None: training starts cold.
+      losses: what was trained on, in order.
+      curves: training and validation loss of each epoch, for each of these.
+    """
+
+    def __init__(self, seed: int, start: Callable[[str, list[Any]], Any] | None = None) -> None:
+        self.seed, self.start = seed, start
+        self.losses: list[Loss] = []
+        self.curves: list[list[tuple[float, float]]] = []
+
+    def set_random_seed(self) -> None:
+        """Makes what Keras draws from now on a function of the seed alone."""
+        keras.utils.set_random_seed(self.seed)
+
+    def rating(self, head: AnyHead, problem: Problem, training: Training) -> AnyHead:
+        """Trains a head on the squared error of ratings; returns it."""
+        loss = losses.SquaredError(head, problem.rating_mean, problem.rating_scale)
+        return self._fit(head, loss, problem, training, "rating")
+
+    def preference(self, head: AnyHead, problem: Problem, training: RankingTraining) -> AnyHead:
+        """Trains a head on the ranking loss that `training` names; returns it."""
+        return self._fit(head, losses.ranking(head, training), problem, training, "preference")
+
+    def _fit(
+        self, head: AnyHead, loss: Loss, problem: Problem, training: Training, which: str
+    ) -> AnyHead:
+        start = self.start and functools.partial(self.start, which)
+        self.losses.append(loss)
+        self.curves.append(fit(loss, problem, training, self.seed, start))
+        return head
+
+
+class Untrained(Fitter):
+    """Leaves heads as they are before training, for whoever looks at or times them."""
+
+    def _fit(
+        self, head: AnyHead, loss: Loss, problem: Problem, training: Training, which: str
+    ) -> AnyHead:
+        self.losses.append(loss)
+        return head
+
+
+def fit(
+    loss: Loss,
+    problem: Problem,
+    config: Training,
+    seed: int,
+    start: Callable[[list[Any]], Any] | None = None,
+) -> list[tuple[float, float]]:
+    """Trains the weights below a loss until validation improves no more; leaves the best.
+
+    Both losses of each epoch go to TensorFlow's default summary writer, if there is one.
+
+    Args:
+      loss: one of `losses`; its weights are changed in place. One without trainable weights
+        is left as it is.
+      problem: what to fit. Without validation rows all epochs are run.
+      config: how to train.
+      seed: of the order of rows and of the negatives.
+      start: sets the weights, which it is given, to what training starts from.
+
+    Returns:
+      Training and validation loss of each epoch; NaN for the latter without validation rows.
+    """
+    train, validation = problem.train, problem.validation
+    batches = Batches(train, problem, config, loss.by_user, seed)
+    examples, negatives = batches.draw(0)
+    loss(batches.gather(examples[0, :1], negatives[0]))  # makes the weights
+    variables = loss.trainable_variables
+    if not variables:
+        return []
+    if start is not None:
+        start(variables)
+    optimizer = keras.optimizers.Adam(
+        keras.optimizers.schedules.CosineDecay(config.learning_rate, batches.steps * config.epochs)
+    )
+    optimizer.build(variables)
+
+    def train_step(batch: dict[str, Any]) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            value = loss(batch, training=True)
+            total = value + sum(loss.losses)
+        gradients = tape.gradient(total, variables)
+        # Adam takes two sums of looked-up rows' gradients over the whole table, if they are sparse.
+        dense = [None if one is None else tf.convert_to_tensor(one) for one in gradients]
+        optimizer.apply(dense, variables)
+        return value
+
+    train_epoch, validate = _epoch(train_step, batches), lambda _: np.nan
+    if len(validation):
+        # Small batches, for each has negatives of its own: few of them would judge by chance.
+        small = {"batch_size": max(1, min(config.batch_size, len(validation) // 16))}
+        held_out = Batches(validation, problem, config.model_copy(update=small), loss.by_user, seed)
+        validate = _epoch(lambda batch: loss(batch, training=False), held_out)
+    history: list[tuple[float, float]] = []
+    best, best_epoch, best_weights = float(validate(0)), -1, loss.get_weights()
+    for epoch in range(config.epochs):
+        history.append((float(train_epoch(epoch)), float(validate(0))))
+        for name, value in zip((loss.name, f"val_{loss.name}"), history[-1], strict=True):
+            tf.summary.scalar(name, value, step=epoch)
+        if not len(validation):
+            continue
+        if history[-1][1] < best:
+            best, best_epoch, best_weights = history[-1][1], epoch, loss.get_weights()
+        if epoch - best_epoch >= config.patience:
+            break
+    if len(validation):
+        loss.set_weights(best_weights)
+    return history
+
+
+def _epoch(
+    step: Callable[[dict[str, Any]], tf.Tensor], batches: Batches
+) -> Callable[[int], tf.Tensor]:
+    """A whole epoch as one compiled call: epoch number -> mean of what `step` returns.
+
+    Keras' `fit` would call into TensorFlow at every step, or trace the step twice.
+    """
+
+    @tf.function(autograph=False)
+    def run(epoch: tf.Tensor) -> tf.Tensor:
+        rows, negatives = batches.draw(epoch)
+        _, total = tf.while_loop(
+            lambda number, _: number < batches.steps,
+            lambda number, total: (
+                number + 1,
+                total + step(batches.gather(rows[number], negatives[number])),
+            ),
+            (0, 0.0),
+            parallel_iterations=1,
+        )
+        return total / batches.steps
+
+    return lambda epoch: run(tf.constant(epoch))
