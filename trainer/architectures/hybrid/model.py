@@ -15,6 +15,7 @@ from tfx_recommender.trainer.architectures.mf import model as mf
 from tfx_recommender.trainer.architectures.mlp import model as mlp
 from tfx_recommender.trainer.architectures.two_tower import model as two_tower
 from tfx_recommender.trainer.fitting.fit import Fitter
+from tfx_recommender.trainer.fitting.head import Head
 from tfx_recommender.trainer.fitting.problem import Problem
 
 
