@@ -12,12 +12,17 @@ import keras
 from tfx_recommender.trainer.architectures import bayesian_factorization, factors
 from tfx_recommender.trainer.architectures.factors import FactorsHead
 from tfx_recommender.trainer.architectures.layers import IdEmbedding
+from tfx_recommender.trainer.architectures.mf import ials_head
 from tfx_recommender.trainer.architectures.mf.settings import (
     BayesianFactorization,
     MatrixFactorization,
 )
 from tfx_recommender.trainer.fitting.fit import Fitter
+from tfx_recommender.trainer.fitting.head import Head
 from tfx_recommender.trainer.fitting.problem import EntityShape, Problem
+
+# Length of an embedding that is trained, where none is given.
+_SIZE = 64
 
 
 def fit_rating(config: BayesianFactorization, problem: Problem, fitter: Fitter) -> FactorsHead:
@@ -25,10 +30,10 @@ def fit_rating(config: BayesianFactorization, problem: Problem, fitter: Fitter) 
     return bayesian_factorization.head(config, problem, fitter.seed)
 
 
-def fit_preference(
-    config: MatrixFactorization, problem: Problem, fitter: Fitter
-) -> MatrixFactorizationHead:
-    """Trained on a ranking loss."""
+def fit_preference(config: MatrixFactorization, problem: Problem, fitter: Fitter) -> Head:
+    """Solved for by alternating least squares, or trained on a ranking loss."""
+    if config.training.loss == "ials":
+        return ials_head.fit(config, problem, fitter.seed)
     catalogue = problem.catalogue
     head = MatrixFactorizationHead(config, catalogue.user_shape, catalogue.item_shape)
     return fitter.preference(head, problem, config.training)
@@ -41,7 +46,7 @@ class MatrixFactorizationHead(keras.layers.Layer):
 
     def __init__(self, config: MatrixFactorization, users: EntityShape, items: EntityShape) -> None:
         super().__init__()
-        size, l2, drop = config.embedding_size, config.l2, config.id_dropout
+        size, l2, drop = config.embedding_size or _SIZE, config.l2, config.id_dropout
         self.width = size + 1
         self.user_embedding = IdEmbedding(users, size, l2, drop)
         self.item_embedding = IdEmbedding(items, size, l2, drop)

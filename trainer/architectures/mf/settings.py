@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -10,19 +10,45 @@ from tfx_recommender.foundation.settings import Settings
 from tfx_recommender.trainer.fitting.settings import Penalty, RankingTraining, Share, Size
 
 
+class FactorizationTraining(RankingTraining):
+    """How MF that ranks is fitted. Of the others' settings iALS takes none."""
+
+    loss: Literal["ials", "softmax", "bpr", "logistic"] = "ials"  # type: ignore[assignment]
+    """Implicit alternating least squares (`ials`); or, trained by gradients, softmax over the
+    catalogue, BPR (pairs), or logistic MF (weighted yes or no)."""
+
+
+class AlternatingLeastSquares(Settings):
+    """Implicit alternating least squares (iALS); null: chosen by NDCG on the validation split."""
+
+    unobserved_weight: Annotated[float, Field(gt=0.0)] | None = None
+    """Weight of a pair that was not observed; of one that was, it is 1, or its confidence."""
+    regularization: Annotated[float, Field(gt=0.0)] | None = None
+    """Penalty of squared vectors per observation, seen or unseen."""
+    frequency_exponent: Annotated[float, Field(ge=0.0)] = 1.0
+    """The penalty grows with the number of observations raised to this."""
+    strength_exponent: Annotated[float, Field(ge=0.0)] | None = None
+    """Of events, the confidence is the strength raised to this, in units of its mean; 0: it is 1
+    for all."""
+    sweeps: Size = 10
+    """Number of times that all users, then all items are solved for."""
+
+
 class MatrixFactorization(Settings):
     """An MF head that ranks."""
 
-    embedding_size: Size = 64
-    """Length of an id's embedding."""
+    embedding_size: Size | None = None
+    """Length of an id's embedding. Null: 64; iALS chooses it on the validation split."""
     l2: Penalty = 0.02
-    """L2 penalty of looked-up embeddings, per row of a batch."""
+    """L2 penalty of looked-up embeddings, per row of a batch; iALS has its own."""
     bias_l2: Penalty = 0.001
-    """The same for biases."""
+    """The same for biases, which iALS has none of."""
     id_dropout: Share = 0.02
-    """Probability in training that an id is replaced by an unknown one."""
-    training: RankingTraining = RankingTraining()
-    """How it is trained."""
+    """Probability in training that an id is replaced by an unknown one; not by iALS."""
+    training: FactorizationTraining = FactorizationTraining()
+    """How it is fitted."""
+    ials: AlternatingLeastSquares = AlternatingLeastSquares()
+    """Hyperparameters of iALS."""
 
 
 class BayesianFactorization(Settings):

@@ -1,0 +1,104 @@
+"""MF fitted by alternating least squares, as a head: vectors without biases, and fold-in."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from tfx_recommender.trainer.architectures import observations
+from tfx_recommender.trainer.architectures.factors import FactorsHead
+from tfx_recommender.trainer.architectures.mf import ials, ials_search
+from tfx_recommender.trainer.architectures.mf.ials import Factors, Solver
+from tfx_recommender.trainer.architectures.mf.settings import MatrixFactorization
+from tfx_recommender.trainer.fitting.problem import Problem
+
+_OF_GRADIENTS = "l2", "bias_l2", "id_dropout"
+
+
+def fit(config: MatrixFactorization, problem: Problem, seed: int) -> AlternatingLeastSquaresHead:
+    """The head of a problem; what its hyperparameters leave open is chosen on validation.
+
+    Args:
+      config: hyperparameters.
+      problem: what to fit.
+      seed: of the first vectors.
+    """
+    unused = [name for name in _OF_GRADIENTS if name in config.model_fields_set]
+    unused += [f"training.{name}" for name in config.training.model_fields_set - {"loss"}]
+    if unused:
+        logging.warning("mf: iALS takes no %s; loss: softmax does", ", ".join(unused))
+    values = ials_search.choose(config.ials, config.embedding_size, problem, seed)
+    logging.info("iALS: fits with %s", values)
+    observed = observations.of(problem, values.strength)
+    solver = Solver(observed, values.size)
+    factors = solver.start(values.size, seed)
+    exponent = config.ials.frequency_exponent
+    for _ in range(config.ials.sweeps):
+        factors = solver.sweep(factors, values.alpha, values.penalty, exponent)
+    gram = values.alpha * tf.matmul(
+        factors.item * solver.items.count[:, None], factors.item, transpose_a=True
+    )
+    unobserved = values.alpha * float(solver.items.count.sum())
+    how = FoldIn(gram.numpy(), unobserved, values.penalty, exponent, values.strength)
+    # Rows of nobody stand for whoever is not known: the mean user.
+    user = factors.user.numpy()
+    user[solver.users.count == 0] = np.average(user, axis=0, weights=solver.users.count)
+    return AlternatingLeastSquaresHead(Factors(user, factors.item), how)
+
+
+@dataclasses.dataclass(frozen=True)
+class FoldIn:
+    """What a user is solved for with, beside the items' vectors.
+
+    Attributes:
+      gram: the weight of what was not observed times the sum of all items' outer products, float32
+        [D, D].
+      unobserved: that weight times the number of all items.
+      penalty: lambda.
+      exponent: nu.
+      strength: exponent of the strengths of events.
+    """
+
+    gram: np.ndarray
+    unobserved: float
+    penalty: float
+    exponent: float
+    strength: float
+
+
+class AlternatingLeastSquaresHead(FactorsHead):
+    """score(u, i) = <p_u, q_i>."""
+
+    def __init__(self, factors: Factors, how: FoldIn) -> None:
+        """Takes vectors over.
+
+        Args:
+          factors: of both sides' table rows.
+          how: to solve for a user.
+        """
+        super().__init__(*(_without_bias(np.array(side)) for side in (factors.user, factors.item)))
+        self.how = how
+
+    def fold_in(self, items: dict[str, Any], weight: tf.Tensor) -> tf.Tensor:
+        """Vectors of users from what they interacted with: one ridge regression each.
+
+        Args:
+          items: rows of these items, [B, L].
+          weight: confidences, float32 [B, L]; 0 where padded.
+
+        Returns:
+          float32 [B, width].
+        """
+        how, vectors = self.how, self.item(items)[..., 1:]
+        solved = ials.fold_in(
+            vectors, weight, tf.constant(how.gram), how.unobserved, how.penalty, how.exponent
+        )
+        return tf.pad(solved, [[0, 0], [1, 0]])
+
+
+def _without_bias(vectors: np.ndarray) -> np.ndarray:
+    return np.pad(vectors, [[0, 0], [1, 0]])
