@@ -30,9 +30,11 @@ from scipy import sparse
 
 from tfx_recommender.trainer import input_data
 from tfx_recommender.trainer.fitting import warm_start
+from tfx_recommender.trainer.fitting.head import FoldIn
 from tfx_recommender.trainer.fitting.interactions import Interactions
 from tfx_recommender.trainer.fitting.problem import Catalogue, Entities, EntityShape
 from tfx_recommender.trainer.input_data import Ratings
+from tfx_recommender.trainer.likes import Likes
 from tfx_recommender.trainer.recommender import Recommender
 from tfx_recommender.transform.features import ITEM_ID, TIMESTAMP, USER_ID, WEIGHTS, Columns, Side
 
@@ -191,8 +193,10 @@ class _ServedModel(tf.Module):
         self.item_vectors = _Vectors(item_vectors[None, :-1])
         anyone = tf.nest.map_structure(lambda column: column[:1], catalogue.users.table())
         head.interact(head.user(anyone), self.item_vectors)
-        self.fans = None
-        if not head.sequential:
+        self.fans = self.likes = None
+        if isinstance(head, FoldIn):
+            self.likes = Likes(head, train, len(catalogue.users), self.items)
+        elif not head.sequential:
             user_vectors = head.user(catalogue.users.table()).numpy()
             self.fans = tf.Variable(_fans(user_vectors, train, catalogue), trainable=False)
         if transform is not None:
@@ -276,10 +280,14 @@ class _ServedModel(tf.Module):
     def _user_vectors(self, user_id: tf.Tensor, liked: tf.Tensor) -> tf.Tensor:
         """Vectors of users who name what they like, as the head allows.
 
-        Where it knows users by what they rated, the liked items are the latest of that.
-        Elsewhere a known user keeps its own vector, and an unknown one becomes the mean fan.
+        Where users can be folded in, they are: from the liked items and all that they rated in
+        training. Where a head knows users by what they rated, the liked items are the latest of
+        that. Elsewhere a known user keeps its own vector, and an unknown one becomes the mean fan.
         """
         users = self.users.rows(user_id)
+        if self.likes is not None:
+            known = self.model.preference_head.user(users)
+            return self.likes.vectors(known, self.users.position.lookup(user_id), liked)
         if self.fans is None:
             items = tf.cast(tf.where(liked < self.items.count, liked, -1), tf.int32)
             count = tf.reduce_sum(tf.cast(items >= 0, tf.float32), axis=1, keepdims=True)

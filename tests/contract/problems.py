@@ -100,6 +100,12 @@ def problem(rows: Interactions) -> Problem:
     return Problem(catalogue(), rows, few, history=8, seed=7)
 
 
+# Every architecture, and what else its settings make of it.
+KINDS = [*sorted(ARCHITECTURES), "mf by gradients"]
+# Those with a ranking head that is trained by gradients.
+TRAINED = [kind for kind in KINDS if kind not in ("mf", "item_item")]
+
+
 def heads_of(
     architecture: str, rows: Interactions, plain: bool = False, fitter: Any = None
 ) -> tuple[Any, Any, Untrained]:
@@ -121,8 +127,11 @@ def heads_of(
         "ranking": {"architecture": "mlp", **mlp, **training},
         "number": ITEMS // 2,
     }
+    gradients = FAST if fitter else {}
     rating, preference = {
-        "mf": (sampler, mf | training),
+        "mf": (sampler, {}),
+        "mf by gradients": (sampler, mf | {"training": {"loss": "softmax", **gradients}}),
+        "item_item": (sampler, {}),
         # What wide_deep, whose deep part is an MLP too, leaves out.
         "mlp": (mlp | products | training, mlp | products | training),
         "hybrid": (hybrid, mlp | training),
@@ -130,7 +139,8 @@ def heads_of(
         "two_tower": (mlp | training, mlp | training),
         "two_stage": (hybrid, stages),
     }[architecture]
-    row, to_fit, fitter = ARCHITECTURES[architecture], problem(rows), fitter or Untrained(7)
+    row = ARCHITECTURES[architecture.partition(" ")[0]]
+    to_fit, fitter = problem(rows), fitter or Untrained(7)
     rating_head = row.model.fit_rating(row.rating.model_validate(rating), to_fit, fitter)
     preference_head = row.model.fit_preference(
         row.preference.model_validate(preference), to_fit, fitter

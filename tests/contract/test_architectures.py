@@ -12,7 +12,6 @@ from tests.contract import problems
 from tfx_recommender.trainer import run_fn
 from tfx_recommender.trainer.architectures import model
 from tfx_recommender.trainer.architectures.mlp.settings import MultilayerRanking, MultilayerRating
-from tfx_recommender.trainer.architectures.registry import ARCHITECTURES
 from tfx_recommender.trainer.architectures.two_stage.model import TwoStageHead
 from tfx_recommender.trainer.fitting import losses
 from tfx_recommender.trainer.fitting.fit import Fitter, fit
@@ -29,7 +28,7 @@ def rows() -> Interactions:
     return problems.interactions()
 
 
-@pytest.fixture(scope="module", params=sorted(ARCHITECTURES))
+@pytest.fixture(scope="module", params=problems.KINDS)
 def fitted(request: pytest.FixtureRequest, rows: Interactions) -> tuple[Any, Any]:
     """Both heads of each architecture, fitted as `run_fn` does."""
     tf.config.experimental.enable_op_determinism()
@@ -63,7 +62,7 @@ def test_m8_scoring_a_catalogue_equals_scoring_pairs(
 def test_without_validation_every_epoch_is_run_and_the_last_weights_stay(
     rows: Interactions,
 ) -> None:
-    _, loss = problems.losses_of("mf", rows)
+    _, loss = problems.losses_of("mf by gradients", rows)
     none = Interactions(rows.user[:0], rows.item[:0], rows.rating[:0])
     to_fit = Problem(problems.catalogue(), rows, none, history=8, seed=7)
     impatient = TRAINING.model_copy(update={"patience": 1})
@@ -73,7 +72,7 @@ def test_without_validation_every_epoch_is_run_and_the_last_weights_stay(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("architecture", problems.KINDS)
 def test_m8_it_overfits_twenty_rows(architecture: str, rows: Interactions) -> None:
     few = Interactions(rows.user[:20], rows.item[:20], rows.rating[:20])
     # Forty copies: as many optimizer steps in an epoch, and no doubt left about a rating.
@@ -84,7 +83,7 @@ def test_m8_it_overfits_twenty_rows(architecture: str, rows: Interactions) -> No
     assert float(rating(problems.batch(many, np.arange(20)))) < 0.02
 
 
-@pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("architecture", problems.KINDS)
 def test_m8_the_order_within_a_batch_does_not_matter_and_gradients_are_finite(
     architecture: str, rows: Interactions
 ) -> None:
@@ -100,7 +99,7 @@ def test_m8_the_order_within_a_batch_does_not_matter_and_gradients_are_finite(
         assert values[0] == pytest.approx(values[1], rel=1e-5)
 
 
-@pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("architecture", problems.TRAINED)
 def test_penalties_touch_looked_up_rows_only(architecture: str, rows: Interactions) -> None:
     *_, loss = problems.losses_of(architecture, rows)
     one = problems.batch(rows, np.arange(1))

@@ -22,7 +22,7 @@ HELD_OUT = (
 )
 
 
-@pytest.fixture(scope="module", params=[*sorted(ARCHITECTURES), "baseline"])
+@pytest.fixture(scope="module", params=[*problems.KINDS, "baseline"])
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """An exported model, loaded by plain TensorFlow, and the model it was made from."""
     rows = problems.interactions()
@@ -38,7 +38,7 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         np.append(known.users.raw_ids[rows.user], HELD_OUT[0]),
         np.append(known.items.raw_ids[rows.item], HELD_OUT[1]),
     )
-    path = str(tmp_path_factory.mktemp(request.param) / "model")
+    path = str(tmp_path_factory.mktemp(request.param.replace(" ", "_")) / "model")
     hidden = problems.ratings(*rated)
     export.export(path, model, known, problems.COLUMNS, None, rows, hidden, {"a": 1})
     return tf.saved_model.load(path).signatures, model, rated, path

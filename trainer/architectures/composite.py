@@ -34,6 +34,12 @@ class CompositeHead(keras.layers.Layer):
         """Vectors of items: [...] rows -> [..., width]."""
         return keras.ops.concatenate([part.item(items, training) for part in self.parts], axis=-1)
 
-    def split(self, vector: Any) -> list[Any]:
-        """Each part's own: [..., width] -> [..., width of that part]."""
-        return factors.split(vector, [part.width for part in self.parts])
+    def split(self, vector: Any, of_items: bool = False) -> list[Any]:
+        """Each part's own: [..., width] -> [..., width of that part].
+
+        Items' vectors have another width in parts that have an `item_width`.
+        """
+        widths = [part.width for part in self.parts]
+        if of_items:
+            widths = [getattr(part, "item_width", part.width) for part in self.parts]
+        return factors.split(vector, widths)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tfx_recommender.foundation.settings import Settings
 from tfx_recommender.trainer.architectures.hybrid.settings import HybridRating
+from tfx_recommender.trainer.architectures.item_item.settings import ItemToItem
 from tfx_recommender.trainer.architectures.mf.settings import (
     BayesianFactorization,
     MatrixFactorization,
@@ -53,6 +54,7 @@ class Architecture:
 
 _ROWS = (
     Architecture("mf", "Matrix factorisation.", BayesianFactorization, MatrixFactorization),
+    Architecture("item_item", "Item-to-item (EASE).", BayesianFactorization, ItemToItem),
     Architecture("mlp", "Multilayer perceptron.", MultilayerRating, MultilayerRanking),
     Architecture(
         "hybrid", "MF and MLP in parallel; ranks by two towers.", HybridRating, TowersRanking

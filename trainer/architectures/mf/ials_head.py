@@ -42,8 +42,14 @@ def fit(config: MatrixFactorization, problem: Problem, seed: int) -> Alternating
     gram = values.alpha * tf.matmul(
         factors.item * solver.items.count[:, None], factors.item, transpose_a=True
     )
-    unobserved = values.alpha * float(solver.items.count.sum())
-    how = FoldIn(gram.numpy(), unobserved, values.penalty, exponent, values.strength)
+    how = Ridge(
+        gram.numpy(),
+        unobserved=values.alpha * float(solver.items.count.sum()),
+        penalty=values.penalty,
+        exponent=exponent,
+        strength=values.strength,
+        scale=_scale(problem, values.strength),
+    )
     # Rows of nobody stand for whoever is not known: the mean user.
     user = factors.user.numpy()
     user[solver.users.count == 0] = np.average(user, axis=0, weights=solver.users.count)
@@ -51,7 +57,7 @@ def fit(config: MatrixFactorization, problem: Problem, seed: int) -> Alternating
 
 
 @dataclasses.dataclass(frozen=True)
-class FoldIn:
+class Ridge:
     """What a user is solved for with, beside the items' vectors.
 
     Attributes:
@@ -61,6 +67,7 @@ class FoldIn:
       penalty: lambda.
       exponent: nu.
       strength: exponent of the strengths of events.
+      scale: by which confidences are multiplied, so that their mean is 1.
     """
 
     gram: np.ndarray
@@ -68,12 +75,13 @@ class FoldIn:
     penalty: float
     exponent: float
     strength: float
+    scale: float
 
 
 class AlternatingLeastSquaresHead(FactorsHead):
     """score(u, i) = <p_u, q_i>."""
 
-    def __init__(self, factors: Factors, how: FoldIn) -> None:
+    def __init__(self, factors: Factors, how: Ridge) -> None:
         """Takes vectors over.
 
         Args:
@@ -88,16 +96,25 @@ class AlternatingLeastSquaresHead(FactorsHead):
 
         Args:
           items: rows of these items, [B, L].
-          weight: confidences, float32 [B, L]; 0 where padded.
+          weight: strengths in units of their mean, float32 [B, L]; 0 where padded.
 
         Returns:
           float32 [B, width].
         """
         how, vectors = self.how, self.item(items)[..., 1:]
+        weight = tf.where(weight > 0, how.scale * weight**how.strength, 0.0)
         solved = ials.fold_in(
             vectors, weight, tf.constant(how.gram), how.unobserved, how.penalty, how.exponent
         )
         return tf.pad(solved, [[0, 0], [1, 0]])
+
+
+def _scale(problem: Problem, exponent: float) -> float:
+    """1 / the mean of strengths, in units of their own mean, raised to an exponent."""
+    if problem.train.strength is None:
+        return 1.0
+    strength = problem.train.strength.astype(np.float64)
+    return float(1 / np.mean((strength / strength.mean()) ** exponent))
 
 
 def _without_bias(vectors: np.ndarray) -> np.ndarray:
