@@ -12,7 +12,6 @@ import tensorflow as tf
 
 from tests.contract import problems
 from tfx_recommender.trainer import baseline, export
-from tfx_recommender.trainer.architectures.registry import ARCHITECTURES
 from tfx_recommender.trainer.fitting import warm_start
 from tfx_recommender.trainer.recommender import Recommender
 
@@ -156,7 +155,7 @@ def test_serving_default_answers_serialized_examples(served: Any) -> None:
 def test_a_model_of_events_predicts_preferences_and_no_rating(tmp_path: Path) -> None:
     rows = problems.events(problems.interactions())
     known = problems.problem(rows).catalogue
-    _, preference = problems.losses_of("mf", problems.interactions())
+    _, preference = problems.losses_of("mf by gradients", problems.interactions())
     preference(problems.batch(rows, np.arange(8)))  # makes the weights
     model = Recommender(None, preference.head)
     path = str(tmp_path / "model")

@@ -23,7 +23,8 @@ _SCORES = 1 << 24
 class HeldOut:
     """Validation rows, and what each one's user rated in training.
 
-    Rows whose user or item training does not know are left out, as in `validation.ndcg`.
+    Rows whose user or item training does not know are left out, as in `validation.ndcg`; so is
+    what was seen in training.
 
     Attributes:
       user: positions in the users' `Entities`, ascending, int64 [R].
@@ -42,13 +43,15 @@ class HeldOut:
         users, items = len(problem.catalogue.users), len(problem.catalogue.items)
         counts = np.append(np.ones(users, bool) if chosen is None else chosen, False)
         known = np.flatnonzero(counts[rows.user] & (rows.item < items))
+        asked = np.zeros(users, bool)
+        asked[rows.user[known]] = True
+        own = np.flatnonzero(asked[train.user])
+        seen = train.user[own] * items + train.item[own]
+        known = known[~np.isin(rows.user[known] * items + rows.item[known], seen)]
         if len(known) > _ROWS:
             known = np.random.default_rng(seed).choice(known, _ROWS, replace=False)
         known = known[np.argsort(rows.user[known], kind="stable")]
         self.user, self.item = rows.user[known], rows.item[known]
-        asked = np.zeros(users, bool)
-        asked[self.user] = True
-        own = np.flatnonzero(asked[train.user])
         own = own[np.argsort(train.user[own], kind="stable")]
         self._rated = train.item[own]
         self._end = np.cumsum(np.bincount(train.user[own], minlength=users))
@@ -75,6 +78,6 @@ class HeldOut:
             row = np.repeat(np.arange(len(user)), count)
             place = np.arange(len(row)) + np.repeat(self._end[user] - np.cumsum(count), count)
             rated = self._rated[place]
-            hidden = ~(scores[row, rated] < own[row]) & (rated != item[row])
+            hidden = ~(scores[row, rated] < own[row])
             gains.append(formulas.gain(ahead - np.bincount(row[hidden], minlength=len(user)), _K))
         return float(np.mean(np.concatenate(gains))) if len(self) else 0.0

@@ -13,7 +13,6 @@ from __future__ import annotations
 import numpy as np
 from scipy import linalg, sparse
 
-
 # Columns that are worked on at once where a whole matrix would be held twice.
 _BLOCK = 1024
 

@@ -144,7 +144,10 @@ class ItemToItemHead(keras.layers.Layer):
 
     @tf.function(
         autograph=False,
-        input_signature=[tf.TensorSpec([None, None], tf.int64), tf.TensorSpec([None, None], tf.bool)],
+        input_signature=[
+            tf.TensorSpec([None, None], tf.int64),
+            tf.TensorSpec([None, None], tf.bool),
+        ],
     )
     def _folded(self, items: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
         def of(row: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:

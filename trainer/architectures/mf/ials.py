@@ -126,7 +126,9 @@ class Solver:
         rng = np.random.default_rng(seed)
         return Factors(
             *(
-                tf.constant(rng.normal(0, _SCALE / np.sqrt(size), (len(side.count), size)), "float32")
+                tf.constant(
+                    rng.normal(0, _SCALE / np.sqrt(size), (len(side.count), size)), "float32"
+                )
                 for side in (self.users, self.items)
             )
         )
@@ -140,9 +142,16 @@ class Solver:
           penalty: lambda.
           exponent: nu.
         """
-        how = alpha, penalty, exponent
-        user = solve(self.users, factors.user, self.items, factors.item, *how)
-        return Factors(user, solve(self.items, factors.item, self.users, user, *how))
+        half = self.half_sweep(factors, alpha, penalty, exponent)
+        item = solve(self.items, half.item, self.users, half.user, alpha, penalty, exponent)
+        return Factors(half.user, item)
+
+    def half_sweep(
+        self, factors: Factors, alpha: float, penalty: float, exponent: float
+    ) -> Factors:
+        """Solves for all users given the items."""
+        user = solve(self.users, factors.user, self.items, factors.item, alpha, penalty, exponent)
+        return Factors(user, factors.item)
 
 
 def solve(

@@ -39,6 +39,8 @@ def fit(config: MatrixFactorization, problem: Problem, seed: int) -> Alternating
     exponent = config.ials.frequency_exponent
     for _ in range(config.ials.sweeps):
         factors = solver.sweep(factors, values.alpha, values.penalty, exponent)
+    # Once more, so that users are what they are folded in to.
+    factors = solver.half_sweep(factors, values.alpha, values.penalty, exponent)
     gram = values.alpha * tf.matmul(
         factors.item * solver.items.count[:, None], factors.item, transpose_a=True
     )

@@ -174,7 +174,9 @@ class _Search:
         sweeps = _FIRST_SWEEPS if start is None else _SWEEPS
         factors = solver.start(values.size, self.seed) if start is None else start
         for _ in range(sweeps):
-            factors = solver.sweep(factors, values.alpha, values.penalty, self.config.frequency_exponent)
+            factors = solver.sweep(
+                factors, values.alpha, values.penalty, self.config.frequency_exponent
+            )
         user, item = factors.user.numpy(), factors.item.numpy()[self.item].T
         ndcg = self.held_out.ndcg(lambda users: user[self.user[users]] @ item)
         logging.info("iALS: %s: NDCG@10 %.4f on validation", values, ndcg)
