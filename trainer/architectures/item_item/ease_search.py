@@ -7,6 +7,7 @@ many users an item has more than on how many items there are.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -81,11 +82,11 @@ class Search:
         return best
 
     def _climb(
-        self, best: Hyperparameters, score: float, name: str, values: tuple[float, ...]
+        self, best: Hyperparameters, score: float, name: str, values: tuple[Any, ...]
     ) -> tuple[Hyperparameters, float]:
         """Goes on as long as it gets better."""
         for value in values:
-            tried = dataclasses.replace(best, **{name: value})
+            tried = dataclasses.replace(best, **dict[str, Any]({name: value}))
             if (ndcg := self._ndcg(tried)) <= score:
                 break
             best, score = tried, ndcg

@@ -22,7 +22,7 @@ class ItemToItem(Settings):
     """Probability with which an item that is seen is dropped on average: it makes the penalty of
     popular items stronger (EDLAE); 0: EASE."""
     neighbours: Size | None = None
-    """Of the items whose weights lead to an item, so many are kept, those of the largest weights."""
+    """Of the weights that lead to an item, the largest so many are kept."""
     items: Size = 5000
     """The most popular so many items have weights, for time grows with the cube of their number,
     and memory with its square. All others are ranked by popularity, as if nothing spoke for or

@@ -123,15 +123,12 @@ class Solver:
 
     def start(self, size: int, seed: int) -> Factors:
         """Small random vectors of so many numbers."""
-        rng = np.random.default_rng(seed)
-        return Factors(
-            *(
-                tf.constant(
-                    rng.normal(0, _SCALE / np.sqrt(size), (len(side.count), size)), "float32"
-                )
-                for side in (self.users, self.items)
-            )
+        rng, scale = np.random.default_rng(seed), _SCALE / np.sqrt(size)
+        user, item = (
+            tf.constant(rng.normal(0, scale, (len(side.count), size)), tf.float32)
+            for side in (self.users, self.items)
         )
+        return Factors(user, item)
 
     def sweep(self, factors: Factors, alpha: float, penalty: float, exponent: float) -> Factors:
         """Solves for all users given the items, then for all items.

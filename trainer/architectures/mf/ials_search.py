@@ -115,43 +115,53 @@ class _Search:
 
     def run(self, given: Hyperparameters, any_size: bool) -> Hyperparameters:
         """What is open, one after the other."""
-        config = self.config
-        base = dataclasses.replace(given, size=_SIZES[0]) if any_size else given
-        alphas: tuple[float, ...] = (given.alpha,)
-        if config.unobserved_weight is None:
-            alphas = (_ALPHAS[1], _ALPHAS[0], _ALPHAS[2])
-        is_open = config.regularization is None
-        best = None
-        for alpha in alphas:
-            penalties: tuple[float, ...] = (given.penalty,)
-            if is_open:
-                penalties = _PENALTIES if best is None else _beside(best.values, alpha)
-            last = best
-            found: _Fit | None = None
-            for penalty in penalties:
-                values = dataclasses.replace(base, alpha=alpha, penalty=penalty)
-                last = self._fit(values, last and last.factors)
-                if found is None or last.ndcg > found.ndcg:
-                    found = last
-                elif last.ndcg < _LOSS * found.ndcg:
-                    break
-            assert found is not None, "there is a penalty"
-            if best is None or found.ndcg > best.ndcg:
-                best = found
-        assert best is not None, "there is a weight"
-        if config.strength_exponent is None and self._strengths_differ():
-            for strength in _STRENGTHS[1:]:
-                values = dataclasses.replace(best.values, strength=strength)
-                if (fit := self._fit(values, best.factors)).ndcg <= best.ndcg:
-                    break
-                best = fit
-        if any_size:
-            for size in _SIZES[1:]:
-                longer = self._longer(best.values, size)
-                if longer.ndcg < _GAIN * best.ndcg:
-                    break
-                best = longer
-        return best.values
+        start = dataclasses.replace(given, size=_SIZES[0]) if any_size else given
+        best = self._weight(start)
+        if self.config.strength_exponent is None and self._strengths_differ():
+            best = self._strength(best)
+        return (self._size(best) if any_size else best).values
+
+    def _weight(self, start: Hyperparameters) -> _Fit:
+        """The weight of what was not observed, each with its penalty."""
+        first, *others = [start.alpha]
+        if self.config.unobserved_weight is None:
+            first, *others = _ALPHAS[1], _ALPHAS[0], _ALPHAS[2]
+        any_penalty = self.config.regularization is None
+        penalties: tuple[float, ...] = _PENALTIES if any_penalty else (start.penalty,)
+        best = self._penalty(dataclasses.replace(start, alpha=first), penalties, None)
+        for alpha in others:
+            penalties = _beside(best.values, alpha) if any_penalty else (start.penalty,)
+            values = dataclasses.replace(best.values, alpha=alpha)
+            best = max(best, self._penalty(values, penalties, best.factors), key=_ndcg)
+        return best
+
+    def _penalty(
+        self, values: Hyperparameters, penalties: tuple[float, ...], start: Factors | None
+    ) -> _Fit:
+        """The best of these penalties, ascending."""
+        fits: list[_Fit] = []
+        for penalty in penalties:
+            fits.append(self._fit(dataclasses.replace(values, penalty=penalty), start))
+            start = fits[-1].factors
+            if fits[-1].ndcg < _LOSS * max(map(_ndcg, fits)):
+                break
+        return max(fits, key=_ndcg)
+
+    def _strength(self, best: _Fit) -> _Fit:
+        for strength in _STRENGTHS[1:]:
+            fit = self._fit(dataclasses.replace(best.values, strength=strength), best.factors)
+            if fit.ndcg <= best.ndcg:
+                break
+            best = fit
+        return best
+
+    def _size(self, best: _Fit) -> _Fit:
+        for size in _SIZES[1:]:
+            longer = self._longer(best.values, size)
+            if longer.ndcg < _GAIN * best.ndcg:
+                break
+            best = longer
+        return best
 
     def _longer(self, values: Hyperparameters, size: int) -> _Fit:
         """With vectors of that length, which may want a stronger penalty."""
@@ -159,7 +169,7 @@ class _Search:
         stronger = [penalty for penalty in _PENALTIES if penalty > values.penalty][:1]
         for penalty in stronger if self.config.regularization is None else ():
             tried = self._fit(dataclasses.replace(best.values, penalty=penalty), best.factors)
-            best = max(best, tried, key=lambda fit: fit.ndcg)
+            best = max(best, tried, key=_ndcg)
         return best
 
     def _strengths_differ(self) -> bool:
@@ -181,6 +191,10 @@ class _Search:
         ndcg = self.held_out.ndcg(lambda users: user[self.user[users]] @ item)
         logging.info("iALS: %s: NDCG@10 %.4f on validation", values, ndcg)
         return _Fit(values, factors, ndcg)
+
+
+def _ndcg(fit: _Fit) -> float:
+    return fit.ndcg
 
 
 def _beside(values: Hyperparameters, alpha: float) -> tuple[float, ...]:
