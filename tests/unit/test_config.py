@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -10,6 +11,8 @@ import yaml
 from tests.conftest import EVENTS, write_config
 from tfx_recommender.foundation.errors import ConfigError
 from tfx_recommender.pipeline.settings import config, config_file
+from tfx_recommender.trainer.architectures.mf.settings import MatrixFactorization
+from tfx_recommender.trainer.architectures.two_stage.settings import MatrixFactorizationStage
 
 SHIPPED = sorted(Path(config.__file__).parents[1].joinpath("configs").glob("*.yaml"))
 
@@ -166,3 +169,27 @@ def test_every_setting_is_documented() -> None:
     for part in [schema, *schema["$defs"].values()]:
         if "[" not in part["title"]:  # a generic class has its doc where it is defined
             assert part.get("description"), part["title"]
+
+
+@pytest.mark.parametrize(
+    ("given", "loss"),
+    [
+        ({}, "ials"),
+        ({"embedding_size": 8}, "ials"),
+        ({"ials": {"regularization": 0.01}}, "ials"),
+        ({"l2": 0.1}, "softmax"),
+        ({"training": {"batch_size": 64}}, "softmax"),
+        ({"training": {"loss": "logistic"}}, "logistic"),
+        ({"l2": 0.1, "training": {"loss": "bpr", "epochs": 3}}, "bpr"),
+        ({"training": {"loss": "ials"}}, "ials"),
+    ],
+)
+def test_mf_ranks_by_ials_unless_training_by_gradients_is_asked_for(
+    given: dict[str, Any], loss: str
+) -> None:
+    """What older configs set goes on meaning what it meant."""
+    found = MatrixFactorization.model_validate(given)
+    assert found.training.loss == loss
+    # A Trainer is given all of it, defaults too.
+    assert MatrixFactorization.model_validate(found.model_dump()) == found
+    assert MatrixFactorizationStage.model_validate(given).training.loss == loss

@@ -54,7 +54,6 @@ class Architecture:
 
 _ROWS = (
     Architecture("mf", "Matrix factorisation.", BayesianFactorization, MatrixFactorization),
-    Architecture("item_item", "Item-to-item (EASE).", BayesianFactorization, ItemToItem),
     Architecture("mlp", "Multilayer perceptron.", MultilayerRating, MultilayerRanking),
     Architecture(
         "hybrid", "MF and MLP in parallel; ranks by two towers.", HybridRating, TowersRanking
@@ -67,6 +66,7 @@ _ROWS = (
         HybridRating,
         TwoStageRanking,
     ),
+    Architecture("item_item", "Item-to-item (EASE).", BayesianFactorization, ItemToItem),
 )
 
 ARCHITECTURES = {row.name: row for row in _ROWS}

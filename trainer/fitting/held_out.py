@@ -13,9 +13,10 @@ import numpy as np
 from tfx_recommender.foundation import formulas
 from tfx_recommender.trainer.fitting.problem import Problem
 
-# NDCG@K is judged; a random so many validation rows say it to a few per cent.
+# NDCG@K is judged; a random so many validation rows say it to a few per cent. Of a very large
+# catalogue fewer are ranked, down to so many scores, for these take the time.
 _K = 10
-_ROWS = 4096
+_ROWS, _LEAST_ROWS, _ALL_SCORES = 4096, 1024, 1 << 28
 # So many scores are held at once.
 _SCORES = 1 << 24
 
@@ -48,8 +49,9 @@ class HeldOut:
         own = np.flatnonzero(asked[train.user])
         seen = train.user[own] * items + train.item[own]
         known = known[~np.isin(rows.user[known] * items + rows.item[known], seen)]
-        if len(known) > _ROWS:
-            known = np.random.default_rng(seed).choice(known, _ROWS, replace=False)
+        most = min(_ROWS, max(_LEAST_ROWS, _ALL_SCORES // max(1, items)))
+        if len(known) > most:
+            known = np.random.default_rng(seed).choice(known, most, replace=False)
         known = known[np.argsort(rows.user[known], kind="stable")]
         self.user, self.item = rows.user[known], rows.item[known]
         own = own[np.argsort(train.user[own], kind="stable")]

@@ -16,8 +16,6 @@ from tfx_recommender.trainer.architectures.mf.ials import Factors, Solver
 from tfx_recommender.trainer.architectures.mf.settings import MatrixFactorization
 from tfx_recommender.trainer.fitting.problem import Problem
 
-_OF_GRADIENTS = "l2", "bias_l2", "id_dropout"
-
 
 def fit(config: MatrixFactorization, problem: Problem, seed: int) -> AlternatingLeastSquaresHead:
     """The head of a problem; what its hyperparameters leave open is chosen on validation.
@@ -27,10 +25,6 @@ def fit(config: MatrixFactorization, problem: Problem, seed: int) -> Alternating
       problem: what to fit.
       seed: of the first vectors.
     """
-    unused = [name for name in _OF_GRADIENTS if name in config.model_fields_set]
-    unused += [f"training.{name}" for name in config.training.model_fields_set - {"loss"}]
-    if unused:
-        logging.warning("mf: iALS takes no %s; loss: softmax does", ", ".join(unused))
     values = ials_search.choose(config.ials, config.embedding_size, problem, seed)
     logging.info("iALS: fits with %s", values)
     observed = observations.of(problem, values.strength)

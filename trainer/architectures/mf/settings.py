@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -11,11 +11,12 @@ from tfx_recommender.trainer.fitting.settings import Penalty, RankingTraining, S
 
 
 class FactorizationTraining(RankingTraining):
-    """How MF that ranks is fitted. Of the others' settings iALS takes none."""
+    """How MF that ranks is fitted; all but the loss is of training by gradients."""
 
     loss: Literal["ials", "softmax", "bpr", "logistic"] = "ials"  # type: ignore[assignment]
     """Implicit alternating least squares (`ials`); or, trained by gradients, softmax over the
-    catalogue, BPR (pairs), or logistic MF (weighted yes or no)."""
+    catalogue, BPR (pairs), or logistic MF (weighted yes or no). Left out, it is `ials`; but softmax
+    where anything of training by gradients is given, which iALS has no use for."""
 
 
 class AlternatingLeastSquares(Settings):
@@ -40,15 +41,30 @@ class MatrixFactorization(Settings):
     embedding_size: Size | None = None
     """Length of an id's embedding. Null: 64; iALS chooses it on the validation split."""
     l2: Penalty = 0.02
-    """L2 penalty of looked-up embeddings, per row of a batch; iALS has its own."""
+    """L2 penalty of looked-up embeddings, per row of a batch; of training by gradients."""
     bias_l2: Penalty = 0.001
-    """The same for biases, which iALS has none of."""
+    """The same for biases."""
     id_dropout: Share = 0.02
-    """Probability in training that an id is replaced by an unknown one; not by iALS."""
+    """Probability in training by gradients that an id is replaced by an unknown one."""
     training: FactorizationTraining = FactorizationTraining()
     """How it is fitted."""
     ials: AlternatingLeastSquares = AlternatingLeastSquares()
     """Hyperparameters of iALS."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _loss(cls, value: Any) -> Any:
+        """What was written for training by gradients goes on meaning that."""
+        if not isinstance(value, dict):
+            return value
+        training = value.get("training", {})
+        if isinstance(training, Settings):
+            training = training.model_dump(include=training.model_fields_set)
+        if not isinstance(training, dict):
+            return value
+        if training or not {"l2", "bias_l2", "id_dropout"}.isdisjoint(value):
+            training = {"loss": "softmax"} | training
+        return value | {"training": training}
 
 
 class BayesianFactorization(Settings):
