@@ -30,7 +30,9 @@ _KINDS = {
 }
 
 
-class _Executor(base_executor.BaseExecutor):
+class ModelSelectorExecutor(base_executor.BaseExecutor):
+    """What `ModelSelector` does."""
+
     def Do(  # noqa: N802 - TFX's name
         self,
         input_dict: dict[str, list[types.Artifact]],
@@ -74,7 +76,9 @@ class _Executor(base_executor.BaseExecutor):
             file.write("")
 
 
-class _Spec(types.ComponentSpec):
+class ModelSelectorSpec(types.ComponentSpec):
+    """The inputs, outputs and properties of `ModelSelector`."""
+
     # Kubeflow takes plain channels only, so there is one input of each kind per architecture.
     INPUTS = {
         f"{kind}_{name}": ChannelParameter(type=artifact, optional=True)
@@ -100,8 +104,8 @@ class ModelSelector(base_component.BaseComponent):
     `blessing` (`blessed` 1 or 0; `verdicts`: JSON, architecture -> blessed, reasons, digest).
     """
 
-    SPEC_CLASS = _Spec
-    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(_Executor)
+    SPEC_CLASS = ModelSelectorSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(ModelSelectorExecutor)
 
     def __init__(
         self,
@@ -121,7 +125,7 @@ class ModelSelector(base_component.BaseComponent):
           withdrawn: digests of models that a rollback took out of service.
         """
         super().__init__(
-            spec=_Spec(
+            spec=ModelSelectorSpec(
                 **inputs,
                 metric=metric,
                 lower_is_better=int(lower_is_better),

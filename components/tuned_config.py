@@ -26,7 +26,9 @@ _KINDS = {
 _HEADS = [(name, head) for name in ARCHITECTURES for head in ("rating", "preference")]
 
 
-class _Executor(base_executor.BaseExecutor):
+class TunedConfigExecutor(base_executor.BaseExecutor):
+    """What `TunedConfig` does."""
+
     def Do(  # noqa: N802 - TFX's name
         self,
         input_dict: dict[str, list[types.Artifact]],
@@ -60,7 +62,9 @@ class _Executor(base_executor.BaseExecutor):
         print(overlay)  # into the step's log
 
 
-class _Spec(types.ComponentSpec):
+class TunedConfigSpec(types.ComponentSpec):
+    """The inputs and outputs of `TunedConfig`."""
+
     # Kubeflow takes plain channels only, so there is one input of each kind per head.
     INPUTS = {
         f"{kind}_{name}_{head}": ChannelParameter(type=artifact, optional=True)
@@ -79,8 +83,8 @@ class TunedConfig(base_component.BaseComponent):
     the best trial) and trials (how many were completed).
     """
 
-    SPEC_CLASS = _Spec
-    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(_Executor)
+    SPEC_CLASS = TunedConfigSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(TunedConfigExecutor)
 
     def __init__(self, inputs: dict[str, types.BaseChannel]) -> None:
         """Declares the node.
@@ -89,7 +93,7 @@ class TunedConfig(base_component.BaseComponent):
           inputs: `best_hyperparameters_<architecture>_<head>` and `tuner_results_…` of each Tuner.
         """
         overlay = types.Channel(type=standard_artifacts.HyperParameters)
-        super().__init__(spec=_Spec(**inputs, overlay=overlay))
+        super().__init__(spec=TunedConfigSpec(**inputs, overlay=overlay))
 
 
 def _read(artifacts: list[types.Artifact], name: str) -> Any:

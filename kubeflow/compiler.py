@@ -21,22 +21,11 @@ import yaml
 
 from tfx_recommender.components.serving import served_models
 from tfx_recommender.foundation.errors import ConfigError
-from tfx_recommender.kubeflow import steps
-from tfx_recommender.kubeflow.steps import WORLD
+from tfx_recommender.pipeline.nodes import NODE_KINDS, WORLD, kind_of
 from tfx_recommender.pipeline.settings.config import Config, node_id, tuner_id
 from tfx_recommender.pipeline.settings.kubeflow import Claim, Kubeflow, Step
 from tfx_recommender.pipeline.world import World
 from tfx_recommender.trainer.search_space import SearchSpace
-
-# KFP's key of a cached step holds its inputs, so these two must not be asked for one: what they
-# read and write lies outside. World is the question itself.
-NEVER_CACHED = frozenset({WORLD, "ServedBaseline", "Pusher"})
-# A second push would be a second version; a second verdict on the same data is the same verdict.
-NEVER_REPEATED = frozenset({"Pusher", "DataGate"})
-READ_DATA = frozenset({WORLD, "RatingsExampleGen"})
-READ_SERVING = frozenset({WORLD, "ServedBaseline"})
-WRITE_SERVING = frozenset({"Pusher"})
-_SEARCHING = frozenset({"Tuner", "TunedConfig"})
 
 # Values that no config contains; `_link_to_world` finds them where a World's fields would be.
 _MARKS = World("<data_fingerprint>", "<served_digest>", ("<withdrawn>",), "<destination_state>")
@@ -87,8 +76,10 @@ def compile_pipeline(config: Config, search: Search | None = None) -> str:
     spec = _tfx_spec(config, search)
     tasks = spec["root"]["dag"]["tasks"]
     # The section is that of both pipelines.
-    elsewhere = _SEARCHING if search is None else steps.EXECUTORS.keys() - _SEARCHING
-    nodes = {node for node in settings.nodes if steps.kind(node) not in elsewhere}
+    in_other = {
+        row.name for row in NODE_KINDS.values() if not (row.searches if search else row.trains)
+    }
+    nodes = {node for node in settings.nodes if node.partition("-")[0] not in in_other}
     if unknown := sorted(nodes - tasks.keys() - {WORLD}):
         known = ", ".join(sorted([*tasks, WORLD]))
         raise ConfigError(f"kubeflow.nodes: no node {unknown[0]!r}; there are {known}")
@@ -129,8 +120,9 @@ def run_parameters(config: Config, search: Search | None = None) -> tuple[Parame
         learners = [node_id("Trainer", name) for name in config.models.chosen()]
     else:
         learners = [tuner_id(name, head) for name, head in config.tuned_heads(search[0])]
-    serving = READ_SERVING | WRITE_SERVING if search is None else {WORLD}
-    readers = [(node, "data") for node in sorted(READ_DATA)]
+    kinds = [row for row in NODE_KINDS.values() if (row.searches if search else row.trains)]
+    serving = [row.name for row in kinds if row.reads_serving or row.writes_serving]
+    readers = [(row.name, "data") for row in kinds if row.reads_data]
     rows = "events" if config.data.ratings is None else "ratings"
     parameters = [
         Parameter(
@@ -143,7 +135,7 @@ def run_parameters(config: Config, search: Search | None = None) -> tuple[Parame
             "serving_directory",
             "STRING",
             config.serving_directory,
-            tuple((node, "serving_directory", "") for node in sorted(serving)),
+            tuple((node, "serving_directory", "") for node in serving),
         ),
         Parameter("rebase_baseline", "BOOLEAN", False, ((WORLD, "rebase_baseline", ""),)),
         Parameter(
@@ -211,9 +203,6 @@ def _tfx_spec(config: Config, search: Search | None) -> dict[str, Any]:
         pipeline = dag.create_pipeline(config, _MARKS, "unused")
     else:
         pipeline = dag.create_tuning(config, *search, _MARKS, "unused")
-    for node in pipeline.components:
-        executor = node.executor_spec.class_path
-        assert executor == steps.EXECUTORS[steps.kind(node.id)], executor
     return runner.run(pipeline, write_out=False)["pipelineSpec"]
 
 
@@ -292,7 +281,7 @@ def _contract(settings: Kubeflow, node: str, component: dict[str, Any]) -> dict[
         "artifacts": types,
         "parameters": {name: kind["parameterType"] for name, kind in parameters.items()},
         "overrides": {},
-        "beam": _beam_arguments(settings) if steps.kind(node) in steps.BEAM else [],
+        "beam": _beam_arguments(settings) if kind_of(node).uses_beam else [],
     }
 
 
@@ -348,8 +337,8 @@ def _add_parameter(
 
 def _schedule(step: Step, node: str, task: dict[str, Any]) -> None:
     """Caching and retries."""
-    task["cachingOptions"] = {} if node in NEVER_CACHED else {"enableCache": True}
-    if step.retries and node not in NEVER_REPEATED:
+    task["cachingOptions"] = {"enableCache": True} if kind_of(node).is_cached else {}
+    if step.retries and kind_of(node).is_retried:
         task["retryPolicy"] = {
             "maxRetryCount": step.retries,
             "backoffDuration": "60s",
@@ -397,11 +386,11 @@ def _kubernetes(settings: Kubeflow, node: str) -> dict[str, Any]:
 
 def _claims(settings: Kubeflow, node: str) -> list[Claim]:
     """The volumes a step may see."""
-    claims = []
-    if node in READ_DATA:
+    claims, kind = [], kind_of(node)
+    if kind.reads_data:
         claims.append(settings.data_claim)
-    if node in READ_SERVING:
+    if kind.reads_serving:
         claims.append(settings.serving_read_claim or settings.serving_claim)
-    if node in WRITE_SERVING:
+    if kind.writes_serving:
         claims.append(settings.serving_claim)
     return [claim for claim in claims if claim is not None]

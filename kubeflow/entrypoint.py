@@ -21,7 +21,7 @@ import types
 from typing import Any, NoReturn
 
 from tfx_recommender.foundation.errors import UserError
-from tfx_recommender.kubeflow import steps
+from tfx_recommender.pipeline import nodes
 
 # Where KFP's launcher puts the files of a URI (backend/src/v2/component/launcher_v2.go).
 _FOLDERS = {"minio://": "/minio/", "s3://": "/s3/", "gs://": "/gcs/"}
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     sys.argv = sys.argv[:1]
     try:
         properties = exec_properties(step.input, step.contract)
-        if step.node == steps.WORLD:
+        if step.node == nodes.WORLD:
             output = {"parameterValues": observe_world(properties)}
         else:
             output = _execute(step.node, step.contract, step.input, properties, start)
@@ -127,7 +127,8 @@ def _execute(
     start: float,
 ) -> dict[str, Any]:
     """Runs the node's TFX executor; returns KFP's ExecutorOutput as JSON."""
-    executor_class = _import_executor(steps.EXECUTORS[steps.kind(node)])
+    nodes.require_known_code(node, properties)
+    executor_class = _import_executor(node)
     from google.protobuf import json_format
     from tfx.dsl.components.base import base_beam_executor, base_executor
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils as tfx_utils
@@ -157,13 +158,15 @@ def _execute(
     return {"artifacts": output}
 
 
-def _import_executor(path: str) -> type:
-    """Imports an executor without the rest of TFX: half of a step's start-up."""
+def _import_executor(node: str) -> type:
+    """Imports a node's executor without the rest of TFX: half of a step's start-up."""
     import importlib
 
     from tfx_recommender.pipeline.local import slim_imports
 
     slim_imports.components_one_by_one()
+    path = nodes.kind_of(node).executor
+    assert path is not None, f"{node} has no executor"
     module, _, name = path.rpartition(".")
     return getattr(importlib.import_module(module), name)
 

@@ -16,7 +16,8 @@ import yaml
 
 from tests.conftest import write_config, write_small_data
 from tfx_recommender.components.serving import served_models
-from tfx_recommender.kubeflow import compiler, entrypoint, steps
+from tfx_recommender.kubeflow import compiler, entrypoint
+from tfx_recommender.pipeline.nodes import WORLD
 from tfx_recommender.pipeline.settings import config_file
 
 LEARNING = {"Trainer-hybrid", "Trainer-mf"}
@@ -71,7 +72,7 @@ class Cluster:
         if cached and identity in self.cache:
             return self.cache[identity]
         executed.add(name)
-        if name == steps.WORLD:
+        if name == WORLD:
             return self._world(parameters, container["container"]["args"])
         self.cache[identity] = f"{name} {next(self.names)}"
         return self.cache[identity]

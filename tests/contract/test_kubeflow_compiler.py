@@ -15,8 +15,9 @@ from tfx.dsl.component.experimental.decorators import component
 
 from tfx_recommender.foundation.errors import ConfigError, UserError
 from tfx_recommender.kubeflow import cli as kubeflow_cli  # noqa: F401 - adds its commands
-from tfx_recommender.kubeflow import compiler, spec_check, steps
+from tfx_recommender.kubeflow import compiler, spec_check
 from tfx_recommender.pipeline import cli, dag
+from tfx_recommender.pipeline.nodes import WORLD
 from tfx_recommender.pipeline.settings import config, config_file
 from tfx_recommender.pipeline.world import World
 
@@ -80,9 +81,9 @@ def test_k7_nodes_and_edges_are_the_local_dags_and_world(
         for node in dag.create_pipeline(golden).components
     }
     waits_for = {name: set(task.get("dependentTasks", [])) for name, task in tasks.items()}
-    assert waits_for.pop(steps.WORLD) == set()
-    assert {name: others - {steps.WORLD} for name, others in waits_for.items()} == local
-    asking = {name for name, others in waits_for.items() if steps.WORLD in others}
+    assert waits_for.pop(WORLD) == set()
+    assert {name: others - {WORLD} for name, others in waits_for.items()} == local
+    asking = {name for name, others in waits_for.items() if WORLD in others}
     assert asking == {"RatingsExampleGen", "ServedBaseline", "ModelSelector", "Pusher"}
 
 
@@ -94,12 +95,12 @@ def test_trainers_are_parallel(tasks: dict[str, Any]) -> None:
 def test_k5_all_that_lies_outside_is_computed_in_the_run(
     text: str, tasks: dict[str, Any], spec: dict[str, Any]
 ) -> None:
-    assert not tasks[steps.WORLD].get("cachingOptions")
+    assert not tasks[WORLD].get("cachingOptions")
     read: dict[str, set[str]] = {}
     for name, task in tasks.items():
         for key, source in task.get("inputs", {}).get("parameters", {}).items():
             if output := source.get("taskOutputParameter"):
-                assert output["producerTask"] == steps.WORLD
+                assert output["producerTask"] == WORLD
                 read.setdefault(output["outputParameterKey"], set()).add(f"{name}.{key}")
     assert read == {
         "data_fingerprint": {"RatingsExampleGen.fingerprint"},
@@ -199,7 +200,7 @@ def test_a_search_compiles_into_the_nodes_of_its_own_dag(golden: config.Config) 
     assert spec_check.problems(text) == []
     tasks = next(yaml.safe_load_all(text))["root"]["dag"]["tasks"]
     local = dag.create_tuning(golden, space, 3, World(), "root")
-    assert set(tasks) == {node.id for node in local.components} | {steps.WORLD}
+    assert set(tasks) == {node.id for node in local.components} | {WORLD}
     learns = next(node for node in tasks if node.startswith("Tuner-"))
     given = tasks[learns]["inputs"]["parameters"]
     assert json.loads(given["custom_config"]["runtimeValue"]["constant"])["trials"] == 3
