@@ -230,7 +230,7 @@ def _link_to_world(task: dict[str, Any]) -> None:
 def _world(config: Config) -> tuple[dict[str, Any], dict[str, Any]]:
     """The task and the component of World."""
     constants: dict[str, tuple[str, Any]] = {
-        "data": ("STRING", config.data.model_dump_json()),
+        "data": ("STRING", config.data.to_json()),
         "split": ("STRING", config.split.model_dump_json()),
         "serving_directory": ("STRING", config.serving_directory),
         "rebase_baseline": ("BOOLEAN", False),

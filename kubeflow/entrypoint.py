@@ -106,7 +106,7 @@ def observe_world(properties: dict[str, Any]) -> dict[str, str]:
 
     directory, rebase = properties["serving_directory"], properties["rebase_baseline"]
     served = served_models.served(directory)
-    data = Data.model_validate_json(properties["data"])
+    data = Data.from_json(properties["data"])
     if served is not None and not rebase:
         split = TypeAdapter(Split).validate_json(properties["split"])
         world.require_comparable(data, split, served)

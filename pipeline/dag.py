@@ -154,7 +154,7 @@ def _prepare(config: Config, world: World) -> list[Any]:
     RatingsExampleGen, StatisticsGen, ExampleValidator, DataGate, Transform.
     """
     examples = RatingsExampleGen(
-        data=config.data.model_dump_json(),
+        data=config.data.to_json(),
         split=config.split.model_dump_json(),
         relevance_threshold=config.relevance_threshold,
         fingerprint=world.data_fingerprint,

@@ -17,7 +17,7 @@ class World:
     """What a run finds; every field ends up in the execution properties of some node.
 
     Attributes:
-      data_fingerprint: of the data files' bytes and of our code.
+      data_fingerprint: of the data files' bytes, our code, the libraries and thread counts.
       served_digest: of the served model's files; "" if nothing is served.
       withdrawn: digests of models that a rollback took out of service.
       destination_state: of the serving place; changes whenever the place does.
@@ -30,7 +30,11 @@ class World:
 
 
 def observe(
-    data: Data, serving_directory: str, served: ServedModel | None, rebase_baseline: bool
+    data: Data,
+    serving_directory: str,
+    served: ServedModel | None,
+    rebase_baseline: bool,
+    threads: int | None = None,
 ) -> World:
     """Looks around.
 
@@ -39,13 +43,15 @@ def observe(
       serving_directory: where versions are pushed to.
       served: what is served there; None if nothing.
       rebase_baseline: whether to compare with biases and popularity instead of the served model.
+      threads: TensorFlow's in each node, of which results depend; None: they are in each step's own
+        cache key.
 
     Raises:
       BadDataError: a data file cannot be read.
       UserError: the serving place is in a bucket that does not answer or refuses.
     """
     return World(
-        data_fingerprint=fingerprint.of_data_and_code(data),
+        data_fingerprint=fingerprint.of_data_and_code(data, threads),
         served_digest=served.digest if served and not rebase_baseline else "",
         withdrawn=tuple(served.record.get("withdrawn", [])) if served else (),
         destination_state=served_models.state(serving_directory),

@@ -13,7 +13,6 @@ import filelock
 from tfx_recommender.foundation.errors import ConfigError, UserError
 
 LOG_FILE = "pipeline.log"
-SUMMARY_FILE = "summary.json"
 _STORE = "metadata.sqlite"
 
 

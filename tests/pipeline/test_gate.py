@@ -14,6 +14,7 @@ from rich.console import Console
 from tests.conftest import table_of, write_config, write_small_data
 from tests.pipeline.test_story import tree
 from tfx_recommender.components.serving import served_models
+from tfx_recommender.pipeline.local import summary
 from tfx_recommender.pipeline.settings.config import Bounds, RmseBound, ShareBounds
 from tfx_recommender.transform.features import SPLITS
 
@@ -125,7 +126,7 @@ class Gate:
             destination_state=served_models.state(self.serving),
         )
         examples = RatingsExampleGen(
-            data=self.config.data.model_dump_json(),
+            data=self.config.data.to_json(),
             split=self.config.split.model_dump_json(),
             relevance_threshold=1.0,
             fingerprint="",
@@ -170,7 +171,7 @@ class Gate:
             withdrawn="[]",
         )
         nodes = [examples, baseline, model.with_id("Candidate"), evaluator, selector, pusher]
-        record = runner.Run(runner.new_run_id())
+        record = summary.Run()
         runner.run(
             Pipeline(
                 "gate",

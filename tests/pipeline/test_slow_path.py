@@ -14,6 +14,8 @@ from rich.console import Console
 
 from tests.conftest import SMALL_CONFIG, user_id, write_config, write_metadata
 from tfx_recommender.components.evaluator import verdict
+from tfx_recommender.pipeline.local import summary
+from tfx_recommender.pipeline.local.part import Part
 from tfx_recommender.transform import column_files
 
 pytestmark = pytest.mark.slow
@@ -95,9 +97,9 @@ def outputs(folder: Path) -> dict[str, str]:
 
     settings = config_file.load(str(folder / "config.yaml"))
     store = runner.Store(str(folder / "metadata.sqlite"))
-    run = runner.Run(runner.new_run_id())
+    run = summary.Run()
     pipeline = dag.create_pipeline(settings)
-    runner.run(pipeline, store, Progress(Console(quiet=True)), run, until="Transform")
+    runner.run(pipeline, store, Progress(Console(quiet=True)), run, Part(until="Transform"))
 
     def uri(node: str, key: str) -> str:
         return store.outputs(run.executions[node])[key].uri

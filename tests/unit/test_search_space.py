@@ -64,7 +64,7 @@ def test_what_was_found_becomes_a_part_of_the_config(small: Path) -> None:
     output = standard_artifacts.HyperParameters()
     output.uri = str(small / "found")
     Path(output.uri).mkdir()
-    tuned_config._Executor().Do(inputs, {"overlay": [output]}, {})
+    tuned_config.TunedConfigExecutor().Do(inputs, {"overlay": [output]}, {})
     overlay = str(small / "best.yaml")
     tuning.write(output.uri, overlay)
     told = io.StringIO()
