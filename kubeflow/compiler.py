@@ -55,7 +55,7 @@ _SYSTEM_TYPES = {
 
 
 class _Writer(yaml.Dumper):
-    """PyYAML writes YAML 1.1; KFP's reader takes some of its plain strings for numbers or truths."""
+    """PyYAML writes YAML 1.1: some of its plain strings are numbers or truths to KFP's reader."""
 
 
 # 1e3, 0o17, 0b11 and 1_000 are numbers in YAML 1.2 or to Go's readers, y and n truths.

@@ -145,7 +145,7 @@ class Service:
         Raises:
           UserError: the run did not succeed; says where the cause is to be found.
         """
-        known: dict[str, str] = {}
+        known: Mapping[str, str] = {}
         while True:
             with self._explained():
                 now = self._client.get_run(run)

@@ -124,16 +124,8 @@ def _task_problems(
     components: dict[str, Any],
     root_parameters: dict[str, Any],
 ) -> Iterator[str]:
-    """driver/resolve.go: where a task's inputs may come from; cmd/driver/main.go: how it comes."""
-    size = len(json.dumps(task, ensure_ascii=False).encode())
-    if size >= _ARGUMENT:
-        inputs = task.get("inputs", {}).get("parameters", {})
-        largest = max(inputs, key=lambda key: len(json.dumps(inputs[key])), default="")
-        yield (
-            f"task {name}: its spec has {size:,} bytes, most of them in the input {largest}; KFP's"
-            f" driver takes it as one argument of less than {_ARGUMENT:,} ('failed to unmarshal"
-            " task spec'); list fewer `values` or slices in the config"
-        )
+    """driver/resolve.go: where a task's inputs may come from."""
+    yield from _size_problems(name, task)
     waits_for = task.get("dependentTasks", [])
     for other in waits_for:
         if other not in tasks:
@@ -159,6 +151,19 @@ def _task_problems(
         for key, definition in sorted(definitions.get(kind, {}).items()):
             if key not in given and not definition.keys() & {"defaultValue", "isOptional"}:
                 yield f"task {name}: nothing sets its input {key}"
+
+
+def _size_problems(name: str, task: dict[str, Any]) -> Iterator[str]:
+    """cmd/driver/main.go: a task comes as an argument."""
+    size = len(json.dumps(task, ensure_ascii=False).encode())
+    if size >= _ARGUMENT:
+        inputs = task.get("inputs", {}).get("parameters", {})
+        largest = max(inputs, key=lambda key: len(json.dumps(inputs[key])), default="")
+        yield (
+            f"task {name}: its spec has {size:,} bytes, most of them in the input {largest}; KFP's"
+            f" driver takes it as one argument of less than {_ARGUMENT:,} ('failed to unmarshal"
+            " task spec'); list fewer `values` or slices in the config"
+        )
 
 
 def _output_problems(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 # Quantities as Kubernetes writes them: 500m or 2 (CPUs), 512Mi or 4Gi (memory).
 Cpu = Annotated[str, Field(pattern=r"^([0-9]+m|[0-9]+(\.[0-9]+)?)$")]
@@ -111,12 +111,24 @@ class Kubeflow(_Frozen):
     image_pull_secret: Name | None = None
     """The secret for the image's registry."""
     beam_arguments: tuple[str, ...] = ()
-    """Beam's pipeline options for StatisticsGen, Transform and Evaluators (FlinkRunner,
+    """Beam's pipeline options for StatisticsGen, Transform and Evaluators (PortableRunner,
     DataflowRunner); none: in the step's own process."""
     default: Step = Step()
     """How a step runs unless `nodes` says otherwise."""
     nodes: dict[str, Step] = {}
     """Node (`World`, `Transform`, `Trainer-mf`, ...) -> what differs from `default`."""
+
+    @field_validator("beam_arguments")
+    @classmethod
+    def _require_a_runner_that_can_start(cls, arguments: tuple[str, ...]) -> tuple[str, ...]:
+        words = [word for argument in arguments for word in argument.split("=", 1)]
+        if "FlinkRunner" in words:
+            raise ValueError(
+                "FlinkRunner starts a Java job server in the step and downloads it first; the image"
+                " has no Java and the step no way out. Run Beam's job server beside Flink, and give"
+                " --runner=PortableRunner and --job_endpoint=HOST:PORT"
+            )
+        return arguments
 
     @model_validator(mode="after")
     def _require_two_claims(self) -> Self:

@@ -193,8 +193,8 @@ def test_every_steps_pod_carries_our_label(text: str) -> None:
 
 
 # Plain in PyYAML's eyes; numbers and truths to readers of YAML 1.2, or to Go's.
-READ_OTHERWISE = ["1e3", "12e03", "1E+5", ".5e1", "0o17", "0b11", "0x1F", "1_000", "+1", "-.5", "7.",
-                  "y", "N"]  # fmt: skip
+READ_OTHERWISE = ["1e3", "12e03", "1E+5", ".5e1", "0o17", "0b11", "0x1F", "1_000", "+1", "-.5",
+                  "7.", "y", "N"]  # fmt: skip
 
 
 @pytest.mark.parametrize("value", READ_OTHERWISE)
@@ -461,6 +461,11 @@ def test_k9_no_executor_is_named_by_the_compiled_file(spec: dict[str, Any]) -> N
         ("kubeflow.data_claim.name=gcs-scratch", "'gcs-scratch' is the name of a volume"),
         ("kubeflow.data_claim.name=var-run-argo", "'var-run-argo' is the name of a volume"),
         ("kubeflow.data_claim.name=tmp-dir-argo", "'tmp-dir-argo' is the name of a volume"),
+        (
+            "kubeflow.beam_arguments=['--runner=FlinkRunner']",
+            "FlinkRunner starts a Java job server",
+        ),
+        ("kubeflow.beam_arguments=['--runner', FlinkRunner]", "FlinkRunner starts a Java job"),
         ("kubeflow.data_claim.name=serving-read", "World mounts the claim 'serving-read' for the"),
     ],
 )

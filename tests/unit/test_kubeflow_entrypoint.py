@@ -241,8 +241,9 @@ def test_k5_tensorflow_gets_the_contracts_threads_whatever_the_pod_sees(
 @pytest.mark.slow
 def test_tensorflow_takes_the_number_of_threads_from_there() -> None:
     code = (
-        "from tfx_recommender.kubeflow import entrypoint; entrypoint._limit_threads({'threads': 1});"
-        "import os, tensorflow as tf; before = len(os.listdir('/proc/self/task'));"
+        "from tfx_recommender.kubeflow import entrypoint;"
+        "entrypoint._limit_threads({'threads': 1}); import os, tensorflow as tf;"
+        "before = len(os.listdir('/proc/self/task'));"
         "tf.linalg.matmul(tf.ones([64, 64]), tf.ones([64, 64]));"
         "print(len(os.listdir('/proc/self/task')) - before)"
     )

@@ -1,7 +1,7 @@
 """As much of CEL as our admission policies use, so that pods can be held against them anywhere.
 
-Kubernetes' API server is the judge; this is for where none is at hand. A field that a pod has not is
-an error, as there, unless it is asked for with `.?`.
+Kubernetes' API server is the judge; this is for where none is at hand. A field that a pod has not
+is an error, as there, unless it is asked for with `.?`.
 """
 
 from __future__ import annotations
