@@ -74,3 +74,21 @@ def test_the_guide_names_the_versions_that_were_recorded() -> None:
         assert "".join(named) in GUIDE
     assert "KFP, 2.16 or later" in GUIDE  # securityContext in the platform spec is read from there
     assert all(version in GUIDE for version in ("Argo Workflows\n4.0.8", "Kubernetes 1.36.3"))
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        "Remove these four lines, and failed steps are repeated as the config says",
+        "`retryPolicy: Always` there instead: it would repeat Pusher and DataGate",
+        "Kubernetes and Argo show 1 for all of these",
+        "In the pod's own log that line is not the last",
+        "`unschedule` takes the schedule away and lets a run in progress finish",
+        "Cron expressions are read in UTC, unless `CRON_SCHEDULE_TIMEZONE`",
+        "Argo makes it again if it was deleted by force, without counting an attempt",
+        "fails with `two tasks have the same task name`",
+        "Without keys for `s3://`, a step does all its work and then fails at the upload",
+    ],
+)
+def test_the_guide_says_what_no_code_of_ours_can_mend(fact: str) -> None:
+    assert fact in " ".join(GUIDE.split())
