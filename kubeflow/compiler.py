@@ -8,6 +8,7 @@ is meant for another backend, so it is rewritten (ARCHITECTURE.md says why, poin
 - our entry point as the container's command, no driver hook (`lifecycle`);
 - one more task, `World`: it computes inside the run what `pipeline/world.py` says, and its
   outputs take the place of the constants in other tasks' inputs;
+- one more output of each Evaluator, for KFP's UI (`ui_artifacts.py`);
 - pipeline parameters with defaults; caching, retries, limits; a second document for Kubernetes.
 """
 
@@ -15,18 +16,24 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from typing import Any
 
 import yaml
 
 from tfx_recommender.components.serving import served_models
 from tfx_recommender.foundation.errors import ConfigError
+from tfx_recommender.kubeflow import ui_artifacts
 from tfx_recommender.pipeline.nodes import NODE_KINDS, WORLD, kind_of
 from tfx_recommender.pipeline.settings.config import Config, node_id, tuner_id
 from tfx_recommender.pipeline.settings.kubeflow import Claim, Kubeflow, Step
 from tfx_recommender.pipeline.world import World
 from tfx_recommender.trainer.search_space import SearchSpace
 
+# The label that every step's pod carries, its value the node's id: policies select by it.
+NODE_LABEL = "tfx-recommender/node"
+# Seconds before a step's first repetition; each further pause is twice the one before.
+_FIRST_PAUSE = 60
 # Values that no config contains; `_link_to_world` finds them where a World's fields would be.
 _MARKS = World("<data_fingerprint>", "<served_digest>", ("<withdrawn>",), "<destination_state>")
 _SYSTEM_TYPES = {
@@ -34,6 +41,24 @@ _SYSTEM_TYPES = {
     "tfx.Model": "system.Model",
     "tfx.PushedModel": "system.Model",
 }
+
+
+class _Writer(yaml.Dumper):
+    """PyYAML writes YAML 1.1: some of its plain strings are numbers or truths to KFP's reader."""
+
+
+# 1e3, 0o17, 0b11 and 1_000 are numbers in YAML 1.2 or to Go's readers, y and n truths.
+_READ_OTHERWISE = re.compile(
+    r"[-+]?(0[xob][0-9a-fA-F_]+|(\.[0-9]|[0-9])[0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?)|[yYnN]"
+)
+
+
+def _write_string(writer: yaml.Dumper, value: str) -> yaml.ScalarNode:
+    style = "'" if _READ_OTHERWISE.fullmatch(value) else None
+    return writer.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Writer.add_representer(str, _write_string)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +114,8 @@ def compile_pipeline(config: Config, search: Search | None = None) -> str:
         _link_to_world(task)
     tasks[WORLD], components[WORLD] = _world(config)
     contracts = {node: _contract(settings, node, components[node]) for node in tasks}
+    for node in tasks:
+        _add_ui_artifacts(node, components[node])
     for parameter in run_parameters(config, search):
         _add_parameter(parameter, spec["root"], tasks, components, contracts)
     for node, task in tasks.items():
@@ -111,7 +138,7 @@ def compile_pipeline(config: Config, search: Search | None = None) -> str:
             }
         }
     }
-    return yaml.dump_all([spec, platform], sort_keys=True, allow_unicode=True)
+    return yaml.dump_all([spec, platform], Dumper=_Writer, sort_keys=True, allow_unicode=True)
 
 
 def run_parameters(config: Config, search: Search | None = None) -> tuple[Parameter, ...]:
@@ -262,7 +289,11 @@ def _contract(settings: Kubeflow, node: str, component: dict[str, Any]) -> dict[
 
     `artifacts`: TFX's types of inputs and outputs, which move here from the component;
     `parameters`: KFP's types (JSON knows no integers); `overrides`: input -> execution property
-    and key.path in it; `beam`: Beam's pipeline options.
+    and key.path in it; `beam`: Beam's pipeline options; `threads`: TensorFlow's; `store`: the
+    scheme and bucket of artifacts, "" if they are the cluster's.
+
+    All of it is a part of the step's command, and so of KFP's cache key. `store` is there for that
+    alone: an artifact in another store is read with this store's region and keys, which fails.
     """
     types: dict[str, dict[str, str]] = {"inputs": {}, "outputs": {}}
     for direction, definitions in (
@@ -282,7 +313,22 @@ def _contract(settings: Kubeflow, node: str, component: dict[str, Any]) -> dict[
         "parameters": {name: kind["parameterType"] for name, kind in parameters.items()},
         "overrides": {},
         "beam": _beam_arguments(settings) if kind_of(node).uses_beam else [],
+        "threads": settings.step(node).threads,
+        "store": _store(settings.pipeline_root),
     }
+
+
+def _store(pipeline_root: str | None) -> str:
+    """`minio://bucket/folder?region=x` -> `minio://bucket`."""
+    found = re.match(r"[a-z0-9]+://[^/?]+", pipeline_root or "")
+    return found[0] if found else ""
+
+
+def _add_ui_artifacts(node: str, component: dict[str, Any]) -> None:
+    for key, shown in ui_artifacts.OF_KIND.get(kind_of(node).name, {}).items():
+        component["outputDefinitions"]["artifacts"][key] = {
+            "artifactType": {"schemaTitle": shown.type, "schemaVersion": "0.0.1"}
+        }
 
 
 def _beam_arguments(settings: Kubeflow) -> list[str]:
@@ -339,11 +385,15 @@ def _schedule(step: Step, node: str, task: dict[str, Any]) -> None:
     """Caching and retries."""
     task["cachingOptions"] = {"enableCache": True} if kind_of(node).is_cached else {}
     if step.retries and kind_of(node).is_retried:
+        # KFP hands this to Argo as `maxDuration`, which is no longest pause: that long after the
+        # first start a step that runs is killed, and one that failed is not repeated.
+        pauses = sum(_FIRST_PAUSE * 2**n for n in range(step.retries))
+        longest = (step.retries + 1) * step.timeout_minutes * 60 + pauses
         task["retryPolicy"] = {
             "maxRetryCount": step.retries,
-            "backoffDuration": "60s",
+            "backoffDuration": f"{_FIRST_PAUSE}s",
             "backoffFactor": 2,
-            "backoffMaxDuration": "600s",
+            "backoffMaxDuration": f"{longest}s",
         }
 
 
@@ -352,7 +402,8 @@ def _kubernetes(settings: Kubeflow, node: str) -> dict[str, Any]:
     step = settings.step(node)
     result: dict[str, Any] = {
         "activeDeadlineSeconds": step.timeout_minutes * 60,
-        "securityContext": {"runAsNonRoot": True},
+        "securityContext": {"runAsNonRoot": True},  # KFP reads it from 2.16 on
+        "podMetadata": {"labels": {NODE_LABEL: node}},
         # All that a step writes outside its artifacts; the root may be read-only.
         "emptyDirMounts": [{"volumeName": "scratch", "mountPath": "/tmp"}],
     }

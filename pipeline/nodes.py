@@ -101,11 +101,12 @@ _ROWS = (
         uses_beam=True,
         searches=True,
     ),
+    # It reads the serving place, and its input `served_digest` says what it reads there. Were it
+    # never cached, no Evaluator would be: KFP knows an artifact by the id of its execution.
     NodeKind(
         "ServedBaseline",
         f"{_OURS}.served_baseline.ServedBaseline_Executor",
         imports=(f"{_OURS}.first_baseline",),
-        is_cached=False,
         reads_serving=True,
     ),
     NodeKind(

@@ -192,9 +192,7 @@ def evaluation(outputs: dict[str, str], ranked_users: int, folder: Path) -> Any:
     """The baseline compared with itself."""
     import apache_beam as beam
 
-    from tfx_recommender.components.evaluator import (
-        comparison,
-    )
+    from tfx_recommender.components.evaluator import comparison
     from tfx_recommender.pipeline.dag import BEAM_ARGUMENTS
 
     splits = {
