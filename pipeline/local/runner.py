@@ -175,9 +175,9 @@ def _chosen(
         try:
             with metadata.Metadata(store.connection) as handle:
                 partial_run_utils.snapshot(handle, ir)
-        except LookupError as error:
+        except LookupError:
             raise ConfigError(
-                f"--only {part.only}: no earlier run has made its inputs ({error}); run the"
+                f"--only {part.only}: no earlier run has made its inputs; run the"
                 f" pipeline, or --until {part.only}"
             ) from None
         chosen = [part.only]
