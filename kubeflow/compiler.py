@@ -39,7 +39,13 @@ WRITE_SERVING = frozenset({"Pusher"})
 _SEARCHING = frozenset({"Tuner", "TunedConfig"})
 
 # Values that no config contains; `_link_to_world` finds them where a World's fields would be.
-_MARKS = World("<data_fingerprint>", "<served_digest>", ("<withdrawn>",), "<destination_state>")
+_MARKS = World(
+    "<data_fingerprint>",
+    "<served_digest>",
+    ("<withdrawn>",),
+    "<destination_state>",
+    "<destination_digest>",
+)
 _SYSTEM_TYPES = {
     "tfx.Examples": "system.Dataset",
     "tfx.Model": "system.Model",

@@ -21,12 +21,14 @@ class World:
       served_digest: of the served model's files; "" if nothing is served.
       withdrawn: digests of models that a rollback took out of service.
       destination_state: of the serving place; changes whenever the place does.
+      destination_digest: of what is served there, compared with or not; "" if nothing is.
     """
 
     data_fingerprint: str = ""
     served_digest: str = ""
     withdrawn: tuple[str, ...] = ()
     destination_state: str = ""
+    destination_digest: str = ""
 
 
 def observe(
@@ -49,6 +51,7 @@ def observe(
         served_digest=served.digest if served and not rebase_baseline else "",
         withdrawn=tuple(served.record.get("withdrawn", [])) if served else (),
         destination_state=served_models.state(serving_directory),
+        destination_digest=served.digest if served else "",
     )
 
 

@@ -120,6 +120,7 @@ class Gate:
         world = World(
             served_digest=served.digest if served else "",
             destination_state=served_models.state(self.serving),
+            destination_digest=served.digest if served else "",
         )
         examples = RatingsExampleGen(
             data=self.config.data.model_dump_json(),
@@ -165,6 +166,7 @@ class Gate:
             destination_state=world.destination_state,
             record="{}",
             withdrawn="[]",
+            destination_digest=world.destination_digest,
         )
         nodes = [examples, baseline, model.with_id("Candidate"), evaluator, selector, pusher]
         record = local_runner.Run(local_runner.new_run_id())
