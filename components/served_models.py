@@ -152,21 +152,22 @@ def _model(place: _Place, entry: str) -> ServedModel:
         )
     try:
         record = json.loads(content)
-        digest, listed = record["digest"], record.get("files")
+        digest, number = record["digest"], record["version"]
         sound = (
-            record["version"] == version
-            and isinstance(digest, str)
+            isinstance(digest, str)
             and all(isinstance(one, str) for one in record.get("withdrawn", []))
-            # Releases up to 0.1 wrote neither of these two.
-            and record.get("checksum", _checksum(record)) == _checksum(record)
-            and (listed is None or _digest(listed) == digest)
+            # An older release wrote neither of these two.
+            and (
+                ("files" not in record and "checksum" not in record)
+                or (record["checksum"] == _checksum(record) and _digest(record["files"]) == digest)
+            )
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         sound = False
     if not sound:
-        raise _UnusableError(
-            f"its push record ({PUSH_RECORD}) is damaged or not its own", is_ours=True
-        )
+        raise _UnusableError(f"its push record ({PUSH_RECORD}) is damaged", is_ours=True)
+    if number != version:
+        raise _UnusableError(f"is a copy: its push record is version {number}'s", is_ours=False)
     return ServedModel(version, place.path(entry), digest, record)
 
 
