@@ -115,9 +115,12 @@ def _served(place: _Place, version: int | None = None) -> ServedModel | None:
 def remarks(directory: str) -> list[str]:
     """One line for each numbered entry below the served one that can never be served, with advice.
 
-    Such an entry does no harm: servers load the largest number, and a rollback passes it over.
+    Such an entry does no harm: servers load the largest number, and a rollback passes it over. A
+    bucket's manifest names pushed versions only, so there is none.
     """
-    place = _place(directory)
+    if in_bucket(directory):
+        return []
+    place = ServingFolder(directory)
     lines = []
     for entry in place.entries()[:-1]:
         try:

@@ -25,6 +25,8 @@ def run(config: Config, verbose: bool, rebase_baseline: bool) -> None:
         pipeline_root.exclusive(config.root),
         chatter_to(_log(config.root, verbose)) as console,
     ):
+        for line in served_models.remarks(config.serving_directory):
+            console.print(line, highlight=False, markup=False)
         summary = _run_locked(config, Progress(console), rebase_baseline)
     from tfx_recommender.pipeline import outcome
 

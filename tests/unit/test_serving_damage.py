@@ -140,6 +140,41 @@ def test_s8_a_flipped_byte_of_any_file_is_noticed(place: Path) -> None:
     assert served_models.served(str(place)) is not None
 
 
+def command(small: Path, *arguments: str) -> tuple[int, list[str]]:
+    """Exit code and lines on standard error of the command line."""
+    path = Path(sys.executable).with_name("tfx-recommender")
+    name, *rest = arguments
+    done = subprocess.run(
+        [path, name, small / "config.yaml", *rest],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return done.returncode, done.stderr.splitlines()
+
+
+def test_s8_neither_run_nor_recommend_touches_a_damaged_served_model(small: Path) -> None:
+    """Nor do they wait for a pipe. Rolled back, the place is asked for its answer again."""
+    place = small / "serving" / "small"
+    for name in "ab":
+        served_models.push(model(small, name), str(place), {"model": name})
+    version = newest(place)
+    pipe(version / "variables" / "1")
+    before = sorted(place.iterdir())
+    for arguments in (("run",), ("recommend", "--user", "u1")):
+        code, lines = command(small, *arguments)
+        assert code == 1
+        assert f"{version}: variables/1 in it is a link, a pipe or a device" in lines[-1]
+        assert "roll back (tfx-recommender rollback CONFIG --to VERSION; there are: " in lines[-1]
+    assert sorted(place.iterdir()) == before
+    first = served_models.versions(str(place))[0]
+    assert command(small, "rollback", "--to", str(first))[0] == 0
+    served = served_models.served(str(place))
+    assert served is not None
+    assert served.record["model"] == "a"
+
+
 FOREIGN: dict[str, Callable[[Path], object]] = {
     "9999999999 empty": lambda place: (place / "9999999999").mkdir(),
     "9999999999 a file": lambda place: (place / "9999999999").write_text("1"),
