@@ -402,7 +402,7 @@ def _push(
             place.publish(incoming, version)
     except OSError as error:
         # Of a folder's copy: a list of (from, to, why).
-        why = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror
+        why = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror or error
         raise UserError(
             f"{directory}: could not be written ({why}); nothing was pushed; run again once it can"
         ) from None
@@ -426,6 +426,8 @@ def rollback(directory: str, to: int | None = None) -> ServedModel:
       UserError: the version's files are not those that were pushed, or see `push`.
     """
     place = _place(directory)
+    if not place.entries():  # asked before a folder is made for the lock
+        raise ConfigError(f"{directory}: has no version before the served one to go back to")
     with place.exclusive():
         entries = place.entries()
         if to is None:

@@ -64,8 +64,8 @@ def require_comparable(data: Data, split: Split, served: ServedModel) -> None:
     """Two models compare only if they learnt the same task, and one that hides the same test rows.
 
     A model trained under other split settings may have seen today's test rows; one of events
-    predicts no ratings, and one of ratings was fitted to other rows. What has no record of
-    this was not pushed by us, and is taken for comparable.
+    predicts no ratings, and one of ratings was fitted to other rows. A push record that says
+    nothing of this is an older release's, and its model is taken for comparable.
 
     Raises:
       ConfigError: the served model was trained with another kind of feedback, or another split.
