@@ -34,6 +34,7 @@ import psutil
 
 from tfx_recommender.datasets import synthetic_ratings
 from tfx_recommender.pipeline.local import slim_imports, summary
+from tfx_recommender.pipeline.local.store import Store
 from tfx_recommender.pipeline.settings import config, config_file
 
 HERE = Path(__file__).parent
@@ -174,7 +175,7 @@ def _run(runner: Any, pipeline: Any, folder: Path) -> tuple[dict[str, Used], Any
 
     from tfx_recommender.pipeline.local.screen import Progress
 
-    store = runner.Store(str(folder / "metadata.sqlite"))
+    store = Store(str(folder / "metadata.sqlite"))
     record = summary.Run()
     whole = Used(0, 0, 0)
     with _measured(whole):

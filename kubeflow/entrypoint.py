@@ -121,6 +121,7 @@ def observe_world(properties: dict[str, Any]) -> dict[str, str]:
         "served_digest": found.served_digest,
         "withdrawn": json.dumps(sorted(found.withdrawn)),
         "destination_state": found.destination_state,
+        "destination_digest": found.destination_digest,
     }
 
 

@@ -17,6 +17,7 @@ from tfx_recommender.pipeline import world
 from tfx_recommender.pipeline.local import pipeline_root, summary
 from tfx_recommender.pipeline.local.part import WHOLE, Part
 from tfx_recommender.pipeline.local.screen import Progress, chatter_to
+from tfx_recommender.pipeline.local.store import Store
 from tfx_recommender.pipeline.settings.config import Config
 from tfx_recommender.trainer.search_space import SearchSpace
 
@@ -34,6 +35,8 @@ def run(config: Config, verbose: bool, rebase_baseline: bool, part: Part = WHOLE
             before = _newest_version(config)
             log = None if part.inline else _log(config.root, verbose)
             with chatter_to(log, plain=part.inline) as console:
+                for line in served_models.remarks(config.serving_directory):
+                    console.print(line, highlight=False, markup=False)
                 result = _run_locked(config, Progress(console), record, rebase_baseline, part)
         except BaseException as error:
             status = "bad_data" if isinstance(error, BadDataError) else "failed"
@@ -65,9 +68,10 @@ def _run_locked(
     artifacts = pipeline_root.artifact_root(config.root)
     with progress.step("starting TFX"):
         from tfx_recommender.pipeline import dag
-        from tfx_recommender.pipeline.local import outcome, runner
+        from tfx_recommender.pipeline.local import outcome
+        from tfx_recommender.pipeline.local.store import Store
 
-    store = runner.Store(pipeline_root.store_path(config.root))
+    store = Store(pipeline_root.store_path(config.root))
     store.fail_unfinished()
     try:
         found = world.observe(
@@ -135,10 +139,10 @@ def tune(config: Config, space: SearchSpace, trials: int, out: str, verbose: boo
         progress = Progress(console)
         with progress.step("starting TFX"):
             from tfx_recommender.pipeline import dag
-            from tfx_recommender.pipeline.local import runner, tuning
+            from tfx_recommender.pipeline.local import tuning
 
         record = summary.Run()
-        store = runner.Store(pipeline_root.store_path(config.root))
+        store = Store(pipeline_root.store_path(config.root))
         store.fail_unfinished()
         found = world.observe(config.data, config.serving_directory, None, False, config.threads)
         artifacts = pipeline_root.artifact_root(config.root)
@@ -164,7 +168,7 @@ def validate(config: Config, verbose: bool) -> None:
             from tfx_recommender.pipeline.local import runner
         runner.run(
             dag.create_pipeline(config, pipeline_root=pipeline_root.artifact_root(root)),
-            runner.Store(pipeline_root.store_path(root)),
+            Store(pipeline_root.store_path(root)),
             progress,
             summary.Run(),
             Part(until="DataGate"),

@@ -108,6 +108,7 @@ def test_k5_all_that_lies_outside_is_computed_in_the_run(
         "served_digest": {"ServedBaseline.served_digest", "ModelSelector.served_digest"},
         "withdrawn": {"ModelSelector.withdrawn", "Pusher.withdrawn"},
         "destination_state": {"Pusher.destination_state"},
+        "destination_digest": {"Pusher.destination_digest"},
     }
     assert set(read) == {field.name for field in dataclasses.fields(World)}
     outputs = spec["components"]["comp-World"]["outputDefinitions"]["parameters"]

@@ -15,6 +15,7 @@ from tests.conftest import table_of, write_config, write_small_data
 from tests.pipeline.test_story import tree
 from tfx_recommender.components.serving import served_models
 from tfx_recommender.pipeline.local import summary
+from tfx_recommender.pipeline.local.store import Store
 from tfx_recommender.pipeline.settings.config import Bounds, RmseBound, ShareBounds
 from tfx_recommender.transform.features import SPLITS
 
@@ -27,13 +28,12 @@ class Gate:
     def __init__(self, folder: Path) -> None:
         from tfx_recommender.components.ratings_example_gen import dataset
         from tfx_recommender.pipeline import dag
-        from tfx_recommender.pipeline.local import runner
         from tfx_recommender.pipeline.settings import config_file
 
         self.folder = folder
         self.config = config_file.load(str(write_config(folder)))
         self.serving = self.config.serving_directory
-        self.store = runner.Store(str(folder / "metadata.sqlite"))
+        self.store = Store(str(folder / "metadata.sqlite"))
         self.dag = dag
         data = dataset.read(self.config.data, self.config.split, self.config.relevance_threshold)
         place = data.assignment.place
@@ -124,6 +124,7 @@ class Gate:
         world = World(
             served_digest=served.digest if served else "",
             destination_state=served_models.state(self.serving),
+            destination_digest=served.digest if served else "",
         )
         examples = RatingsExampleGen(
             data=self.config.data.to_json(),
@@ -169,6 +170,7 @@ class Gate:
             destination_state=world.destination_state,
             record="{}",
             withdrawn="[]",
+            destination_digest=world.destination_digest,
         )
         nodes = [examples, baseline, model.with_id("Candidate"), evaluator, selector, pusher]
         record = summary.Run()

@@ -16,6 +16,7 @@ from tests.conftest import SMALL_CONFIG, user_id, write_config, write_metadata
 from tfx_recommender.components.evaluator import verdict
 from tfx_recommender.pipeline.local import summary
 from tfx_recommender.pipeline.local.part import Part
+from tfx_recommender.pipeline.local.store import Store
 from tfx_recommender.transform import column_files
 
 pytestmark = pytest.mark.slow
@@ -96,7 +97,7 @@ def outputs(folder: Path) -> dict[str, str]:
     from tfx_recommender.pipeline.settings import config_file
 
     settings = config_file.load(str(folder / "config.yaml"))
-    store = runner.Store(str(folder / "metadata.sqlite"))
+    store = Store(str(folder / "metadata.sqlite"))
     run = summary.Run()
     pipeline = dag.create_pipeline(settings)
     runner.run(pipeline, store, Progress(Console(quiet=True)), run, Part(until="Transform"))
