@@ -34,7 +34,6 @@ import psutil
 
 from tfx_recommender.datasets import synthetic_ratings
 from tfx_recommender.pipeline.local import slim_imports, summary
-from tfx_recommender.pipeline.local.store import Store
 from tfx_recommender.pipeline.settings import config, config_file
 
 HERE = Path(__file__).parent
@@ -174,6 +173,7 @@ def _run(runner: Any, pipeline: Any, folder: Path) -> tuple[dict[str, Used], Any
     from rich.console import Console
 
     from tfx_recommender.pipeline.local.screen import Progress
+    from tfx_recommender.pipeline.local.store import Store
 
     store = Store(str(folder / "metadata.sqlite"))
     record = summary.Run()

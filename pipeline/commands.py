@@ -17,7 +17,6 @@ from tfx_recommender.pipeline import world
 from tfx_recommender.pipeline.local import pipeline_root, summary
 from tfx_recommender.pipeline.local.part import WHOLE, Part
 from tfx_recommender.pipeline.local.screen import Progress, chatter_to
-from tfx_recommender.pipeline.local.store import Store
 from tfx_recommender.pipeline.settings.config import Config
 from tfx_recommender.trainer.search_space import SearchSpace
 
@@ -140,6 +139,7 @@ def tune(config: Config, space: SearchSpace, trials: int, out: str, verbose: boo
         with progress.step("starting TFX"):
             from tfx_recommender.pipeline import dag
             from tfx_recommender.pipeline.local import tuning
+            from tfx_recommender.pipeline.local.store import Store
 
         record = summary.Run()
         store = Store(pipeline_root.store_path(config.root))
@@ -166,6 +166,7 @@ def validate(config: Config, verbose: bool) -> None:
         with progress.step("starting TFX"):
             from tfx_recommender.pipeline import dag
             from tfx_recommender.pipeline.local import runner
+            from tfx_recommender.pipeline.local.store import Store
         runner.run(
             dag.create_pipeline(config, pipeline_root=pipeline_root.artifact_root(root)),
             Store(pipeline_root.store_path(root)),
