@@ -14,12 +14,18 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+import apache_beam
 from apache_beam.options import pipeline_options
 from apache_beam.transforms import core
 
 
 def install() -> None:
-    """Replaces the two functions in this process by others that return the same."""
+    """Replaces the two functions in this process by others that return the same.
+
+    Does nothing with another version of Beam: the second function copies private attributes.
+    """
+    if not apache_beam.__version__.startswith("2.77."):
+        return
     core.get_function_args_defaults = _remembering_args(core.get_function_args_defaults)
     pipeline_options.PipelineOptions.view_as = _remembering_view_as(
         pipeline_options.PipelineOptions.view_as
