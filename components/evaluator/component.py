@@ -96,6 +96,6 @@ def require_own_metrics(eval_config: str) -> None:
             named = metric.get("module"), metric.get("className")
             if named != (catalogue.TFMA_MODULE, catalogue.TFMA_CLASS):
                 raise ConfigError(
-                    f"Evaluator: eval_config names the metric {named[1]!r} of {named[0]!r}, which is"
-                    " not imported here; compile the pipeline anew"
+                    f"Evaluator: eval_config names the metric {named[1]!r} of {named[0]!r}, which"
+                    " is not imported here; compile the pipeline anew"
                 )

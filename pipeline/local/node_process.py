@@ -85,14 +85,6 @@ class NodeProcesses:
         self._running: set[multiprocessing.process.BaseProcess] = set()
         self._stopped = False
 
-    def operators(self) -> dict[type[Message], Any]:
-        """What `Launcher` takes as `custom_executor_operators`."""
-        operator = functools.partial(_Operator, self)
-        return {
-            executable_spec_pb2.PythonClassExecutableSpec: operator,
-            executable_spec_pb2.BeamExecutableSpec: operator,
-        }
-
     def execute(self, node: str, spec: Message, execution: Message) -> bytes:
         """Executes a node; `launching` must be held.
 
@@ -151,6 +143,15 @@ class NodeProcesses:
             self._stopped = True
             for process in self._running:
                 process.kill()
+
+
+def operators(nodes: NodeProcesses | InlineNodes) -> dict[type[Message], Any]:
+    """What TFX's `Launcher` takes as `custom_executor_operators`."""
+    operator = functools.partial(_Operator, nodes)
+    return {
+        executable_spec_pb2.PythonClassExecutableSpec: operator,
+        executable_spec_pb2.BeamExecutableSpec: operator,
+    }
 
 
 class _Operator(base_executor_operator.BaseExecutorOperator):
@@ -325,14 +326,6 @@ class InlineNodes:
         self.launching = threading.RLock()
         self._environment = {**environment, **_thread_variables(threads)}
         self._profiles = profiles
-
-    def operators(self) -> dict[type[Message], Any]:
-        """What `Launcher` takes as `custom_executor_operators`."""
-        operator = functools.partial(_Operator, self)
-        return {
-            executable_spec_pb2.PythonClassExecutableSpec: operator,
-            executable_spec_pb2.BeamExecutableSpec: operator,
-        }
 
     def execute(self, node: str, spec: Message, execution: Message) -> bytes:
         """Executes a node; returns TFX's ExecutorOutput, serialized."""

@@ -15,7 +15,7 @@ DOCS = [TOP / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md
 DOCS.append(TOP / "kubeflow" / "README.md")
 # What a run, a user or a build makes.
 _MADE = re.compile(
-    r"^(\.venv|<|runs/|serving/|data/|build/|assets\.extra/|artifacts/|profiles/|ROOT)"
+    r"\.venv|runs/|data/|build/|assets\.extra/|artifacts/|profiles/|overlay\.yaml|.*\.tuned"
 )
 
 
