@@ -97,9 +97,9 @@ def _gate_slices(metric: config_pb2.MetricConfig, config: Config) -> None:
 
 
 def _on_slices(metric: config_pb2.MetricConfig, *by: str) -> config_pb2.MetricThreshold:
-    """A new threshold for each slice by a feature; by none: for all rows together.
+    """The threshold of each slice by a feature; by none: of all rows together.
 
-    TFMA would take two thresholds on the same slices for one: so there is one message of each.
+    TFMA takes one threshold for each slice, so each is made once.
     """
     for given in metric.per_slice_thresholds:
         if [list(spec.feature_keys) for spec in given.slicing_specs] == [list(by)]:

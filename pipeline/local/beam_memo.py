@@ -1,6 +1,6 @@
-"""Makes Beam (2.77) remember what it asks itself thousands of times while it builds a pipeline.
+"""Caches two answers that Beam (2.77) computes thousands of times while it builds a pipeline.
 
-Building costs a small pipeline more than running it, and half of that goes into two questions
+Building a small pipeline takes longer than running it. Half of that time goes into two questions
 whose answers never change: what parameters a DoFn's methods have (asked of each method, some
 eight times a DoFn, by `inspect.signature`), and what the pipeline's arguments mean (at each
 transform a parser is built from scratch to parse them).
