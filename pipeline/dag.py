@@ -113,7 +113,7 @@ def create_pipeline(
 def create_tuning(
     config: Config, space: SearchSpace, trials: int, world: World, pipeline_root: str
 ) -> Pipeline:
-    """Builds the pipeline that searches hyperparameters; its first nodes are those of `create_pipeline`.
+    """Builds the pipeline that searches hyperparameters, behind the same first nodes.
 
     Args:
       config: what to build.

@@ -2,8 +2,8 @@
 
 TFX's launcher works with the metadata store, in this process. What it calls an executor operator
 hands the executor's work to a new process. That process is a copy of one that has imported
-TensorFlow and Beam and used neither (`preload.py`), so it starts at once. When it ends, its memory is
-free again.
+TensorFlow and Beam and used neither (`preload.py`), so it starts at once. When it ends, its memory
+is free again.
 """
 
 from __future__ import annotations

@@ -25,8 +25,8 @@ _PATIENCE_SECONDS = 10.0
 def exclusive(root: str) -> Iterator[None]:
     """Creates the root if it is missing, and locks out every other writer.
 
-    The lock is the operating system's: it is released when the process ends, however that ends. Files that a
-    writer before left half written are removed.
+    The lock is the operating system's: it is released when the process ends, however that ends.
+    Files that a writer before left half written are removed.
 
     Raises:
       ConfigError: the folder cannot be written.

@@ -1,10 +1,10 @@
 """Imports TFX without most of what it would import.
 
-Importing all of TFX (1.21) costs more processor time than everything else in a run that is
-answered by the cache. So the process that launches nodes imports neither TensorFlow nor Beam, which TFX
-treats as optional, and replaces the executors by names. The process that imports the executors leaves
-out what TensorFlow, Beam and TFMA import for clouds, notebooks and metrics that are not used here. A
-name that is used all the same fails with an error that names this module.
+Importing all of TFX (1.21) costs more processor time than everything else in a run that is answered
+by the cache. So the process that launches nodes imports neither TensorFlow nor Beam, which TFX
+treats as optional, and replaces the executors by names. The process that imports the executors
+leaves out what TensorFlow, Beam and TFMA import for clouds, notebooks and metrics that are not used
+here. A name that is used all the same fails with an error that names this module.
 """
 
 from __future__ import annotations
