@@ -30,6 +30,7 @@ from scipy import sparse
 
 from tfx_recommender.trainer import input_data
 from tfx_recommender.trainer.fitting import warm_start
+from tfx_recommender.trainer.fitting.head import Tensor, Vectors, shared
 from tfx_recommender.trainer.fitting.interactions import Interactions
 from tfx_recommender.trainer.fitting.problem import Catalogue, Entities, EntityShape
 from tfx_recommender.trainer.input_data import Ratings
@@ -137,36 +138,6 @@ class _History(tf.Module):
         return tf.stack([spans.value_rowids(), tf.gather(self.positions, spans.values)], axis=1)
 
 
-class _Vectors(tf.Module):
-    """Item vectors, float32 [1, items, D], of which a head takes parts.
-
-    In a graph each part would be copied from all vectors at every request; on a large catalogue
-    that takes longer than the scores. So a part that is taken becomes a variable of its own, when
-    the head interacts with it eagerly for the first time; graphs built later find it there.
-    """
-
-    def __init__(self, values: np.ndarray) -> None:
-        super().__init__(name="item_vectors")
-        self.values = values
-        self.parts: dict[str, _Vectors] = {}
-        self.variable: tf.Variable | None = None
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.values.shape
-
-    def __getitem__(self, key: Any) -> _Vectors:
-        if repr(key) not in self.parts:
-            self.parts[repr(key)] = _Vectors(self.values[key])
-        return self.parts[repr(key)]
-
-    def __tf_tensor__(self, dtype: Any = None, name: str | None = None) -> tf.Tensor:
-        """What TensorFlow calls where it needs a tensor."""
-        if self.variable is None:
-            self.variable = tf.Variable(self.values, trainable=False)
-        return tf.convert_to_tensor(self.variable, dtype, name=name)
-
-
 class _ServedModel(tf.Module):
     def __init__(
         self,
@@ -187,14 +158,17 @@ class _ServedModel(tf.Module):
         # The age of what is named in a request; infinite, as all ages, where times are not known.
         self.now = np.inf if train.time is None else 0.0
         head = model.preference_head
-        item_vectors = head.item(catalogue.items.table()).numpy()
-        self.item_vectors = _Vectors(item_vectors[None, :-1])
-        anyone = tf.nest.map_structure(lambda column: column[:1], catalogue.users.table())
-        head.interact(head.user(anyone), self.item_vectors)
-        self.fans = None
+        # Each part is a variable, without the row of the unknown item.
+        self.item_vectors = tf.nest.map_structure(
+            lambda part: tf.Variable(part[:, :-1], trainable=False),
+            shared(head.item(catalogue.items.table())),
+        )
+        self.mean_raters = None
         if not head.sequential:
-            user_vectors = head.user(catalogue.users.table()).numpy()
-            self.fans = tf.Variable(_fans(user_vectors, train, catalogue), trainable=False)
+            self.mean_raters = tf.nest.map_structure(
+                lambda part: tf.Variable(_mean_raters(part, train, catalogue), trainable=False),
+                head.user(catalogue.users.table()),
+            )
         if transform is not None:
             self.raw_spec = {
                 name: spec
@@ -273,14 +247,18 @@ class _ServedModel(tf.Module):
             "score": tf.pad(best, padding, constant_values=-np.inf),
         }
 
-    def _user_vectors(self, user_id: tf.Tensor, liked: tf.Tensor) -> tf.Tensor:
-        """Vectors of users who name what they like, as the head allows.
+    def _user_vectors(self, user_id: Tensor, liked: Tensor) -> Vectors:
+        """Vectors of users who name items that they like.
 
-        Where it knows users by what they rated, the liked items are the latest of that.
-        Elsewhere a known user keeps its own vector, and an unknown one becomes the mean fan.
+        A sequential head takes the liked items as the user's most recent ratings. Elsewhere a known
+        user has its own vectors, and an unknown one the mean of those who rated the liked items.
+
+        Args:
+          user_id: string [B].
+          liked: positions in the catalogue, int64 [B, L]; its size where there is no such item.
         """
         users = self.users.rows(user_id)
-        if self.fans is None:
+        if self.mean_raters is None:
             items = tf.cast(tf.where(liked < self.items.count, liked, -1), tf.int32)
             count = tf.reduce_sum(tf.cast(items >= 0, tf.float32), axis=1, keepdims=True)
             now = tf.fill(tf.shape(items), np.float32(self.now))
@@ -289,19 +267,35 @@ class _ServedModel(tf.Module):
             return self.model.preference_head.user(users)
         vectors = self.model.preference_head.user(users)
         weight = tf.cast(liked < self.items.count, tf.float32)[..., None]
-        fans = tf.gather(self.fans, tf.minimum(liked, self.items.count - 1))
-        total = tf.reduce_sum(weight, axis=1)
-        mean = tf.math.divide_no_nan(tf.reduce_sum(fans * weight, axis=1), total)
-        unknown = self.users.position.lookup(user_id)[:, None] == self.users.count
-        return tf.where(unknown & (total > 0), mean, vectors)
+        count = tf.reduce_sum(weight, axis=1)
+        is_replaced = (self.users.position.lookup(user_id)[:, None] == self.users.count) & (
+            count > 0
+        )
+
+        def part_of(own: Tensor, mean_raters: Tensor) -> Tensor:
+            raters = tf.gather(mean_raters, tf.minimum(liked, self.items.count - 1))
+            mean = tf.math.divide_no_nan(tf.reduce_sum(raters * weight, axis=1), count)
+            return tf.where(is_replaced, mean, own)
+
+        return tf.nest.map_structure(part_of, vectors, self.mean_raters)
 
 
-def _fans(user_vectors: np.ndarray, train: Interactions, catalogue: Catalogue) -> np.ndarray:
-    """The mean vector of the users who rated each item in training, float32 [items, D]."""
-    shape = len(catalogue.items), len(user_vectors)
-    fans = sparse.coo_array((np.ones(len(train), np.float32), (train.item, train.user)), shape)
+def _mean_raters(users: Tensor, train: Interactions, catalogue: Catalogue) -> np.ndarray:
+    """The mean vector of the users who rated each item in training.
+
+    Args:
+      users: a part of the users' vectors, float32 [users + 1, D].
+      train: the train split.
+      catalogue: users and items of the train split.
+
+    Returns:
+      float32 [items, D]; 0 for an item without ratings.
+    """
+    users = np.asarray(users)
+    shape = len(catalogue.items), len(users)
+    raters = sparse.coo_array((np.ones(len(train), np.float32), (train.item, train.user)), shape)
     count = np.maximum(np.bincount(train.item, minlength=shape[0]), 1)
-    return (fans.tocsr() @ user_vectors) / count[:, None].astype(np.float32)
+    return (raters.tocsr() @ users) / count[:, None].astype(np.float32)
 
 
 def _id_table(raw_ids: np.ndarray, default: int) -> tf.lookup.StaticHashTable:

@@ -10,12 +10,11 @@ learns can spoil the other.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tfx_recommender.trainer.fitting.losses import Head, score_pairs
+from tfx_recommender.trainer.fitting.head import EntityBatch, Head, Tensor, score_all, score_pairs
 
 
 class Recommender(tf.Module):
@@ -36,23 +35,22 @@ class Recommender(tf.Module):
         self.rating_scale = rating_scale
         self.rating_range = rating_range
 
-    def predict(self, users: dict[str, Any], items: dict[str, Any]) -> dict[str, Any]:
+    def predict(self, users: EntityBatch[Tensor], items: EntityBatch[Tensor]) -> dict[str, Tensor]:
         """What is said of pairs, users [B] and items [B]: `rating`, if any, and `preference`."""
         rating = {} if self.rating_head is None else {"rating": self.rate(users, items)}
         return rating | {"preference": self.prefer(users, items)}
 
-    def rate(self, users: dict[str, Any], items: dict[str, Any]) -> Any:
+    def rate(self, users: EntityBatch[Tensor], items: EntityBatch[Tensor]) -> Tensor:
         """Ratings of pairs: users [B], items [B] -> float32 [B], clipped to the scale."""
         assert self.rating_head is not None, "what learnt from events rates nothing"
         score = score_pairs(self.rating_head, users, items)
         rating = self.rating_mean + self.rating_scale * score
         return keras.ops.clip(rating, *self.rating_range)
 
-    def prefer(self, users: dict[str, Any], items: dict[str, Any]) -> Any:
+    def prefer(self, users: EntityBatch[Tensor], items: EntityBatch[Tensor]) -> Tensor:
         """Preferences of pairs: users [B], items [B] -> unbounded float32 [B]."""
         return score_pairs(self.preference_head, users, items)
 
-    def prefer_all(self, users: dict[str, Any], items: dict[str, Any]) -> Any:
+    def prefer_all(self, users: EntityBatch[Tensor], items: EntityBatch[Tensor]) -> Tensor:
         """Preferences of each user for each item: users [B], items [K] -> float32 [B, K]."""
-        head = self.preference_head
-        return head.interact(head.user(users), head.item(items)[None])
+        return score_all(self.preference_head, users, items)

@@ -51,7 +51,7 @@ def test_m8_scoring_a_catalogue_equals_scoring_pairs(
 ) -> None:
     """Of two stages only candidates have the score that a pair alone gets, so all are."""
     if isinstance(fitted[1], TwoStageHead):
-        fitted = fitted[0], TwoStageHead(*fitted[1].parts, problems.ITEMS + 1)
+        fitted = fitted[0], TwoStageHead(*fitted[1].heads, problems.ITEMS + 1)
     recommender = problems.recommender(*fitted, rows)
     one = problems.batch(rows, np.arange(12))
     pairs = recommender.prefer(one["user"], one["item"]).numpy()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +19,14 @@ from tfx_recommender.trainer.architectures.two_stage.settings import (
     TwoStageRanking,
 )
 from tfx_recommender.trainer.fitting.fit import Fitter
+from tfx_recommender.trainer.fitting.head import (
+    EntityBatch,
+    Tensor,
+    Vectors,
+    score_all,
+    score_pairs,
+    shared,
+)
 from tfx_recommender.trainer.fitting.interactions import Interactions
 from tfx_recommender.trainer.fitting.problem import Problem
 from tfx_recommender.trainer.recommender import Recommender
@@ -32,10 +39,15 @@ class Stage(FactorsHead):
 
     asked: int | None = None
 
-    def interact(self, user: Any, item: Any, training: bool = False) -> Any:
+    def interact(self, user: Vectors, item: Vectors, training: bool = False) -> Tensor:
         """As its parent."""
-        self.asked = item.shape[1]
+        self.asked = item[0].shape[1]
         return super().interact(user, item, training)
+
+
+def batch(count: int) -> EntityBatch[Tensor]:
+    """The first users, or items, without features."""
+    return {"index": np.arange(count), "numeric": np.zeros((count, 0)), "categories": {}}
 
 
 @pytest.fixture
@@ -52,12 +64,11 @@ def test_the_best_of_the_first_stage_are_ranked_by_the_second(
     stages: list[Stage], own_items: bool
 ) -> None:
     head = TwoStageHead(*stages, NUMBER)
-    users, items = {"index": np.arange(USERS)}, {"index": np.arange(ITEMS)}
-    first, second = (
-        stage.interact(stage.user(users), stage.item(items)[None]).numpy() for stage in stages
-    )
-    vectors = head.item(items)[None]
-    vectors = tf.repeat(vectors, USERS, axis=0) if own_items else vectors
+    users, items = batch(USERS), batch(ITEMS)
+    first, second = (score_all(stage, users, items).numpy() for stage in stages)
+    vectors = shared(head.item(items))
+    if own_items:
+        vectors = tf.nest.map_structure(lambda part: tf.repeat(part, USERS, axis=0), vectors)
     order = np.argsort(-head.interact(head.user(users), vectors).numpy(), axis=1)
     for user in range(USERS):
         by_first = np.argsort(-first[user])
@@ -68,17 +79,14 @@ def test_the_best_of_the_first_stage_are_ranked_by_the_second(
 
 def test_the_second_stage_scores_the_candidates_only(stages: list[Stage]) -> None:
     head = TwoStageHead(*stages, NUMBER)
-    head.interact(
-        head.user({"index": np.arange(USERS)}), head.item({"index": np.arange(ITEMS)})[None]
-    )
+    score_all(head, batch(USERS), batch(ITEMS))
     assert [stage.asked for stage in stages] == [ITEMS, NUMBER]
 
 
 def test_one_item_gets_the_score_of_the_second_stage(stages: list[Stage]) -> None:
     head = TwoStageHead(*stages, NUMBER)
-    user, item = ({"index": np.arange(USERS)} for _ in range(2))
-    pairs = head.interact(head.user(user), head.item(item)[:, None])[:, 0]
-    second = stages[1].interact(stages[1].user(user), stages[1].item(item)[:, None])[:, 0]
+    pairs = score_pairs(head, batch(USERS), batch(USERS))
+    second = score_pairs(stages[1], batch(USERS), batch(USERS))
     np.testing.assert_allclose(pairs, second, rtol=1e-6)
 
 

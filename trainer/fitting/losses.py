@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfx_recommender.trainer.fitting.head import Head, score_pairs
+from tfx_recommender.trainer.fitting.head import Head, score_pairs, shared, single, take
 from tfx_recommender.trainer.fitting.settings import RankingTraining
 
 # Stands for "cannot be": as a logit it leaves nothing of a probability, and stays finite.
@@ -74,10 +74,10 @@ class Ranking(Loss):
         """
         head = self.head
         user = head.user(batch["user"], training)
-        item = head.item(batch["item"], training)[:, None]
-        own = head.interact(tf.gather(user, batch["example"]), item, training)[:, 0]
+        item = single(head.item(batch["item"], training))
+        own = head.interact(take(user, batch["example"]), item, training)[:, 0]
         others = batch["negative" if self.sampled else "catalogue"]
-        logits = head.interact(user, head.item(others, training)[None], training)
+        logits = head.interact(user, shared(head.item(others, training)), training)
         if self.sampled:
             return own, logits, ~batch["collision"], -batch["log_expected"]
         return own, logits, ~batch["rated"], tf.constant(0.0)

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfx_recommender.foundation import formulas
-from tfx_recommender.trainer.fitting.head import Head, score_pairs
+from tfx_recommender.trainer.fitting.head import Head, score_pairs, shared
 from tfx_recommender.trainer.fitting.histories import Grouped
 from tfx_recommender.trainer.fitting.problem import Problem
 
@@ -38,12 +38,12 @@ def ndcg(head: Head, problem: Problem, k: int) -> float:
     users, items = len(catalogue.users), len(catalogue.items)
     rated = Grouped(problem.train.user, problem.train.item, users)
     known = np.flatnonzero((rows.user < users) & (rows.item < items))
-    vectors = head.item(_rows(catalogue.items.table(), np.arange(items)))
+    vectors = shared(head.item(_rows(catalogue.items.table(), np.arange(items))))
     gains = []
     for part in _parts(len(known)):
         user, item = rows.user[known[part]], rows.item[known[part]]
         of_user = head.user(_rows(catalogue.users.table(), user))
-        scores = head.interact(of_user, vectors[None])
+        scores = head.interact(of_user, vectors)
         own = tf.gather(scores, item, batch_dims=1)
         hidden = tf.concat([rated.of(user), np.stack([np.arange(len(user)), item], 1)], axis=0)
         never = tf.fill([tf.shape(hidden)[0]], -np.inf)

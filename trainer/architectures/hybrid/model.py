@@ -7,15 +7,13 @@ residuals. Rankings are made by two towers, which see a user's most recent ratin
 
 from __future__ import annotations
 
-from typing import Any
-
 from tfx_recommender.trainer.architectures.composite import CompositeHead
 from tfx_recommender.trainer.architectures.hybrid.settings import HybridRating
 from tfx_recommender.trainer.architectures.mf import model as mf
 from tfx_recommender.trainer.architectures.mlp import model as mlp
 from tfx_recommender.trainer.architectures.two_tower import model as two_tower
 from tfx_recommender.trainer.fitting.fit import Fitter
-from tfx_recommender.trainer.fitting.head import Head
+from tfx_recommender.trainer.fitting.head import Head, Tensor, Vectors
 from tfx_recommender.trainer.fitting.problem import Problem
 
 
@@ -34,8 +32,7 @@ fit_preference = two_tower.fit_preference
 class HybridHead(CompositeHead):
     """score(u, i) = MF(u, i) + MLP(u, i)."""
 
-    def interact(self, user: Any, item: Any, training: bool = False) -> Any:
-        """Scores: user [B, width] and item [B or 1, K, width] -> [B, K]."""
-        vectors = zip(self.parts, self.split(user), self.split(item), strict=True)
-        first, second = (part.interact(u, i, training) for part, u, i in vectors)
-        return first + second
+    def interact(self, user: Vectors, item: Vectors, training: bool = False) -> Tensor:
+        """Scores, float32 [B, K]; see `Head.interact`."""
+        by_mf, by_mlp = self.scores(user, item, training)
+        return by_mf + by_mlp

@@ -7,8 +7,6 @@ predicted by the hybrid's head.
 
 from __future__ import annotations
 
-from typing import Any
-
 import tensorflow as tf
 
 from tfx_recommender.trainer.architectures import model
@@ -16,7 +14,7 @@ from tfx_recommender.trainer.architectures.composite import CompositeHead
 from tfx_recommender.trainer.architectures.hybrid import model as hybrid
 from tfx_recommender.trainer.architectures.two_stage.settings import TwoStageRanking
 from tfx_recommender.trainer.fitting.fit import Fitter
-from tfx_recommender.trainer.fitting.head import Head
+from tfx_recommender.trainer.fitting.head import Head, Tensor, Vectors
 from tfx_recommender.trainer.fitting.problem import Problem
 
 fit_rating = hybrid.fit_rating
@@ -45,22 +43,24 @@ class TwoStageHead(CompositeHead):
         super().__init__([candidates, ranking])
         self.number = number
 
-    def interact(self, user: Any, item: Any, training: bool = False) -> Any:
-        """Scores: user [B, width] and item [B or 1, K, width] -> [B, K].
+    def interact(self, user: Vectors, item: Vectors, training: bool = False) -> Tensor:
+        """Scores, float32 [B, K]; see `Head.interact`.
 
         The candidates are the best among these K; so one item alone gets the score of the
         ranking stage. What is no candidate stays below those that are, in the order of the first
         stage.
         """
-        candidates, ranking = self.parts
-        (user_first, user_second), (item_first, item_second) = self.split(user), self.split(item)
+        candidates, ranking = self.heads
+        (user_first, user_second), (item_first, item_second) = user, item
         first = candidates.interact(user_first, item_first, training)
         best, place = tf.math.top_k(first, tf.minimum(self.number, tf.shape(first)[1]))
-        if item.shape[0] == 1:
-            chosen = tf.gather(item_second[0], place)
-        else:
-            chosen = tf.gather(item_second, place, batch_dims=1)
-        second = ranking.interact(user_second, chosen, training)
+
+        def chosen(part: Tensor) -> Tensor:
+            if part.shape[0] == 1:  # the same items for all users
+                return tf.gather(tf.squeeze(part, axis=0), place)
+            return tf.gather(part, place, batch_dims=1)
+
+        second = ranking.interact(user_second, tf.nest.map_structure(chosen, item_second), training)
         lowest = tf.reduce_min(second, axis=1, keepdims=True)
         below = lowest - 1.0 + first - best[:, :1]
         rows = tf.broadcast_to(tf.range(tf.shape(place)[0])[:, None], tf.shape(place))

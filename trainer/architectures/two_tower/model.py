@@ -8,8 +8,6 @@ metadata.
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import numpy as np
 
@@ -21,6 +19,7 @@ from tfx_recommender.trainer.architectures.two_tower.settings import (
     TowersRating,
 )
 from tfx_recommender.trainer.fitting.fit import Fitter
+from tfx_recommender.trainer.fitting.head import EntityBatch, Tensor, Vectors
 from tfx_recommender.trainer.fitting.problem import Problem
 
 
@@ -65,7 +64,7 @@ class TowersHead(keras.layers.Layer):
         super().__init__()
         users, items = problem.catalogue.user_shape, problem.catalogue.item_shape
         size, drop = config.embedding_size, config.id_dropout
-        self.width, self.decay, self.length = 1 + size, config.decay, config.history
+        self.decay, self.length = config.decay, config.history
         self.index = keras.ops.convert_to_tensor(problem.catalogue.items.index, "int32")
         self.history = IdEmbedding(items, size, config.l2, 0.0)
         self.item_embedding = IdEmbedding(items, size, config.l2, drop)
@@ -78,8 +77,8 @@ class TowersHead(keras.layers.Layer):
         self.item_layer = keras.layers.Dense(size, use_bias=False)
         self.dropout = keras.layers.Dropout(config.dropout)
 
-    def user(self, users: dict[str, Any], training: bool = False) -> Any:
-        """Vectors of users: [B] rows -> [B, width], the bias first."""
+    def user(self, users: EntityBatch[Tensor], training: bool = False) -> Vectors:
+        """Vectors of users, the bias first: [B] rows -> float32 [B, 1 + D]."""
         item, age = (users[name][:, : self.length] for name in ("history", "age"))
         present = keras.ops.cast(item >= 0, "float32")
         count = keras.ops.maximum(keras.ops.sum(present, axis=1, keepdims=True), 1.0)
@@ -93,14 +92,14 @@ class TowersHead(keras.layers.Layer):
         vector = keras.ops.concatenate([bias, taste], axis=-1)
         if self.user_embedding is not None:
             vector = vector + self.user_embedding(users["index"], training=training)
-        return vector
+        return (vector,)
 
-    def item(self, items: dict[str, Any], training: bool = False) -> Any:
-        """Vectors of items: [...] rows -> [..., width], the bias first."""
+    def item(self, items: EntityBatch[Tensor], training: bool = False) -> Vectors:
+        """Biases and vectors of items: [...] rows -> float32 [..., 1] and [..., D]."""
         vector = self.item_embedding(items["index"], training=training)
         vector = vector + self.item_layer(self.item_features(items))
-        return keras.ops.concatenate([self.item_bias(items["index"]), vector], axis=-1)
+        return self.item_bias(items["index"]), vector
 
-    def interact(self, user: Any, item: Any, training: bool = False) -> Any:
-        """Scores: user [B, width] and item [B or 1, K, width] -> [B, K]."""
-        return user[:, :1] + item[..., 0] + factors.products(user[:, 1:], item[..., 1:])
+    def interact(self, user: Vectors, item: Vectors, training: bool = False) -> Tensor:
+        """Scores, float32 [B, K]; see `Head.interact`."""
+        return factors.biased_products(user, item)

@@ -5,8 +5,6 @@ Cheng et al.: Wide & Deep Learning for Recommender Systems (2016), section 3.
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 
 from tfx_recommender.trainer.architectures import factors
@@ -18,6 +16,7 @@ from tfx_recommender.trainer.architectures.wide_deep.settings import (
     WideAndDeepRating,
 )
 from tfx_recommender.trainer.fitting.fit import Fitter
+from tfx_recommender.trainer.fitting.head import EntityBatch, Tensor, Vectors
 from tfx_recommender.trainer.fitting.problem import EntityShape, Problem
 
 
@@ -66,37 +65,32 @@ class WideAndDeepHead(keras.layers.Layer):
         self.user_crosses = IdEmbedding(users, sizes[1], l2, drop, 0.0, columns=">item.")
         self.item_crosses = IdEmbedding(items, sizes[0], l2, drop, 0.0, columns=">user.")
         self.crosses = self.add_weight(shape=sizes, initializer="zeros", name="user.>item.")
-        self.wide = 2 + sum(sizes)
-        self.width = self.wide + self.deep.width
 
-    def user(self, users: dict[str, Any], training: bool = False) -> Any:
-        """Vectors of users: [B] rows -> [B, width], wide, then deep."""
+    def user(self, users: EntityBatch[Tensor], training: bool = False) -> Vectors:
+        """Wide vectors of users, and their deep parts: [B] rows -> float32 [B, W] and `Vectors`."""
         index, categories = users["index"], _multi_hot(users, self.of_user)
         bias = self.user_bias(index, training=training)
         own = self.user_crosses(index, training=training)
         own = own + keras.ops.matmul(categories, self.crosses)
-        one, deep = keras.ops.ones_like(bias), self.deep.user(users, training)
-        return keras.ops.concatenate([bias, one, own, categories, deep], axis=-1)
+        wide = [bias, keras.ops.ones_like(bias), own, categories]
+        return keras.ops.concatenate(wide, axis=-1), self.deep.user(users, training)
 
-    def item(self, items: dict[str, Any], training: bool = False) -> Any:
-        """Vectors of items: [...] rows -> [..., width], wide, then deep."""
+    def item(self, items: EntityBatch[Tensor], training: bool = False) -> Vectors:
+        """Wide vectors of items, and their deep parts: [...] rows -> [..., W] and `Vectors`."""
         index, categories = items["index"], _multi_hot(items, self.of_item)
         bias = self.item_bias(index, training=training)
         own = self.item_crosses(index, training=training)
-        one, deep = keras.ops.ones_like(bias), self.deep.item(items, training)
-        return keras.ops.concatenate([one, bias, categories, own, deep], axis=-1)
+        wide = [keras.ops.ones_like(bias), bias, categories, own]
+        return keras.ops.concatenate(wide, axis=-1), self.deep.item(items, training)
 
-    def interact(self, user: Any, item: Any, training: bool = False) -> Any:
-        """Scores: user [B, width] and item [B or 1, K, width] -> [B, K]."""
-        widths = [self.wide, self.deep.width]
-        (user_wide, user_deep), (item_wide, item_deep) = (
-            factors.split(vector, widths) for vector in (user, item)
-        )
+    def interact(self, user: Vectors, item: Vectors, training: bool = False) -> Tensor:
+        """Scores, float32 [B, K]; see `Head.interact`."""
+        (user_wide, user_deep), (item_wide, item_deep) = user, item
         wide = factors.products(user_wide, item_wide)
         return wide + self.deep.interact(user_deep, item_deep, training)
 
 
-def _multi_hot(entities: dict[str, Any], sizes: dict[str, int]) -> Any:
+def _multi_hot(entities: EntityBatch[Tensor], sizes: dict[str, int]) -> Tensor:
     """Categories as indicators, [..., number of values of all]; a padding of -1 is nothing."""
     index = entities["index"]
     parts = [
