@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -29,10 +29,10 @@ import tensorflow_transform as tft
 from scipy import sparse
 
 from tfx_recommender.trainer import input_data
-from tfx_recommender.trainer.fitting import warm_start
-from tfx_recommender.trainer.fitting.head import Tensor, Vectors, shared
+from tfx_recommender.trainer.fitting.head import EntityBatch, Tensor, Vectors, shared
 from tfx_recommender.trainer.fitting.interactions import Interactions
 from tfx_recommender.trainer.fitting.problem import Catalogue, Entities, EntityShape
+from tfx_recommender.trainer.fitting.warm_start import StartingWeights
 from tfx_recommender.trainer.input_data import Ratings
 from tfx_recommender.trainer.recommender import Recommender
 from tfx_recommender.transform.features import ITEM_ID, TIMESTAMP, USER_ID, WEIGHTS, Columns, Side
@@ -48,7 +48,7 @@ def export(
     transform: tft.TFTransformOutput | None,
     train: Interactions,
     known: Ratings,
-    card: dict[str, Any],
+    card: Mapping[str, object],
 ) -> None:
     """Writes the SavedModel.
 
@@ -105,13 +105,16 @@ class _Side(tf.Module):
             lambda column: tf.Variable(column, trainable=False), entities.table()
         )
 
-    def rows(self, raw_ids: tf.Tensor) -> dict[str, Any]:
+    def rows(self, raw_ids: Tensor) -> EntityBatch[Tensor]:
         """A batch of entities, as the heads take them; unknown ids hash to an OOV bucket."""
         position = self.position.lookup(raw_ids)
-        rows = tf.nest.map_structure(lambda column: tf.gather(column, position), self.table)
+        rows: EntityBatch[Tensor] = tf.nest.map_structure(
+            lambda column: tf.gather(column, position), self.table
+        )
         buckets = self.shape.ids - self.shape.vocabulary
         unknown = self.shape.vocabulary + tf.strings.to_hash_bucket_fast(raw_ids, buckets)
-        return rows | {"index": tf.where(position == self.count, unknown, rows["index"])}
+        rows["index"] = tf.where(position == self.count, unknown, rows["index"])
+        return rows
 
 
 class _History(tf.Module):
@@ -130,7 +133,7 @@ class _History(tf.Module):
         self.positions = tf.Variable(position[np.argsort(user, kind="stable")], trainable=False)
         self.user = _id_table(users, default=len(users))
 
-    def pairs(self, user_ids: tf.Tensor) -> tf.Tensor:
+    def pairs(self, user_ids: Tensor) -> Tensor:
         """(row of the batch, item position) of every known rating, int64 [P, 2]."""
         user = self.user.lookup(user_ids)
         start, end = tf.gather(self.offsets, user), tf.gather(self.offsets, user + 1)
@@ -150,7 +153,7 @@ class _ServedModel(tf.Module):
     ) -> None:
         super().__init__()
         self.model = model
-        self.keepsake = warm_start.Keepsake(model.rating_head, model.preference_head, catalogue)
+        self.warm_start = StartingWeights(model.rating_head, model.preference_head, catalogue)
         self.columns = columns
         self.users = _Side(catalogue.users, catalogue.user_shape)
         self.items = _Side(catalogue.items, catalogue.item_shape)
@@ -184,25 +187,27 @@ class _ServedModel(tf.Module):
             self.transform_graph = None
 
     @tf.function(autograph=False)
-    def serving_default(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+    def serving_default(self, examples: Tensor) -> dict[str, Tensor]:
         raw = tf.io.parse_example(examples, self.raw_spec)
         if self.transform_graph is None:
             users = self.users.rows(raw[USER_ID][:, 0])
             items = self.items.rows(raw[ITEM_ID][:, 0])
         else:
             encoded = self.transform_graph.transform_fn(raw | self._unused(tf.size(examples)))
-            users = self.users.rows(raw[USER_ID][:, 0])
-            users |= self._encoded_side("user", USER_ID, encoded)
+            users = self.users.rows(raw[USER_ID][:, 0])  # with the history
+            users.update(self._encoded_side("user", USER_ID, encoded))
             items = self._encoded_side("item", ITEM_ID, encoded)
         return self.model.predict(users, items)
 
-    def _unused(self, batch: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _unused(self, batch: Tensor) -> dict[str, Tensor]:
         """What the transform graph takes and serving does not have; nothing depends on it."""
         integers = (*WEIGHTS, TIMESTAMP) if self.columns.has_timestamp else WEIGHTS
         unused = {name: tf.zeros([batch, 1], tf.int64) for name in integers}
         return unused | {self.columns.value: tf.zeros([batch, 1])}
 
-    def _encoded_side(self, side: Side, id_name: str, encoded: dict[str, Any]) -> dict[str, Any]:
+    def _encoded_side(
+        self, side: Side, id_name: str, encoded: Mapping[str, Tensor]
+    ) -> EntityBatch[Tensor]:
         numeric = [encoded[f.name] for f in self.columns.of(side, "numeric")]
         index = encoded[id_name]
         return {
@@ -215,21 +220,19 @@ class _ServedModel(tf.Module):
         }
 
     @tf.function(autograph=False)
-    def score(self, user_id: tf.Tensor, item_id: tf.Tensor) -> dict[str, tf.Tensor]:
+    def score(self, user_id: Tensor, item_id: Tensor) -> dict[str, Tensor]:
         users, items = self.users.rows(user_id), self.items.rows(item_id)
         if self.model.rating_head is None:
             return {"preference": self.model.prefer(users, items)}
         return {"rating": self.model.rate(users, items)}
 
     @tf.function(autograph=False)
-    def preference(self, user_id: tf.Tensor, item_id: tf.Tensor) -> dict[str, tf.Tensor]:
+    def preference(self, user_id: Tensor, item_id: Tensor) -> dict[str, Tensor]:
         users, items = self.users.rows(user_id), self.items.rows(item_id)
         return {"preference": self.model.prefer_all(users, items)}
 
     @tf.function(autograph=False)
-    def recommend(
-        self, user_id: tf.Tensor, k: tf.Tensor, liked_item_ids: tf.Tensor
-    ) -> dict[str, tf.Tensor]:
+    def recommend(self, user_id: Tensor, k: Tensor, liked_item_ids: tf.Tensor) -> dict[str, Tensor]:
         count = self.items.count
         liked = self.items.position.lookup(liked_item_ids)
         liked_pairs = tf.where(liked < count)

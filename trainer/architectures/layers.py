@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import numpy as np
 
+from tfx_recommender.trainer.fitting import weight_labels
+from tfx_recommender.trainer.fitting.head import EntityBatch, Tensor
 from tfx_recommender.trainer.fitting.problem import EntityShape
 
 
 class Table(keras.layers.Layer):
     """Rows to look up, [...] -> [..., size]."""
 
-    def __init__(self, rows: int, size: int, labels: str, initializer: Any = "uniform") -> None:
+    def __init__(
+        self,
+        rows: int,
+        size: int,
+        kind: str,
+        initializer: keras.initializers.Initializer | str = "uniform",
+        column_kind: str = "",
+    ) -> None:
         """Makes the weights.
 
         Args:
-          rows: how many there are.
-          size: length of each.
-          labels: what the rows stand for (see `warm_start.labels`), and after ">" the columns.
+          rows: number of rows.
+          size: length of a row.
+          kind: what the rows stand for (see `weight_labels`).
           initializer: of the weights.
+          column_kind: what the columns stand for; "": nothing.
         """
         super().__init__()
-        self.rows = self.add_weight(shape=(rows, size), initializer=initializer, name=labels)
+        weights = self.add_weight(shape=(rows, size), initializer=initializer, name="rows")
+        self.rows = weight_labels.declare(weights, kind, column_kind)
 
-    def call(self, index: Any) -> Any:
+    def call(self, index: Tensor) -> Tensor:
         """Looks up rows `index`, int [...]."""
         return keras.ops.take(self.rows, index, axis=0)
 
@@ -49,7 +58,7 @@ class IdEmbedding(keras.layers.Layer):
         l2: float,
         id_dropout: float,
         scale: float = 0.05,
-        columns: str = "",
+        column_kind: str = "",
         l2_exponent: float = 1.0,
     ) -> None:
         super().__init__()
@@ -64,9 +73,9 @@ class IdEmbedding(keras.layers.Layer):
             self.penalties = (ratings ** (l2_exponent - 1)).astype(np.float32)
         self.seeds = keras.random.SeedGenerator()
         initializer = keras.initializers.RandomNormal(stddev=scale)
-        self.table = Table(shape.ids, size, f"{shape.side}{columns}", initializer)
+        self.table = Table(shape.ids, size, shape.side, initializer, column_kind)
 
-    def call(self, index: Any, training: bool = False) -> Any:
+    def call(self, index: Tensor, training: bool = False) -> Tensor:
         """Looks up rows `index`, int64 [B, ...]; in training their penalty, the mean over B."""
         if training and self.id_dropout:
             shape = keras.ops.shape(index)
@@ -97,7 +106,7 @@ class FeatureEncoder(keras.layers.Layer):
         }
         self.width = shape.numeric + size * len(self.tables)
 
-    def call(self, entities: dict[str, Any]) -> Any:
+    def call(self, entities: EntityBatch[Tensor]) -> Tensor:
         """Encodes a batch in the form of `Entities.table()`."""
         encoded = [entities["numeric"]]
         for name, table in self.tables.items():

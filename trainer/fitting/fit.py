@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfx_recommender.trainer.fitting import losses
-from tfx_recommender.trainer.fitting.batches import Batches
-from tfx_recommender.trainer.fitting.head import Head
+from tfx_recommender.trainer.fitting.batches import Batch, Batches
+from tfx_recommender.trainer.fitting.head import Head, Tensor
 from tfx_recommender.trainer.fitting.losses import Loss
 from tfx_recommender.trainer.fitting.problem import Problem
 from tfx_recommender.trainer.fitting.settings import RankingTraining, Training
+from tfx_recommender.trainer.fitting.warm_start import HeadName, SetStart
 
 AnyHead = TypeVar("AnyHead", bound=Head)
 
@@ -25,13 +26,12 @@ class Fitter:
 
     Attributes:
       seed: of everything random.
-      start: sets a head's weights to what training starts from, given which head it is (`rating`
-        or `preference`) and the weights; None: training starts cold.
+      start: sets a head's weights to what training starts from; None: training starts cold.
       losses: what was trained on, in order.
       curves: training and validation loss of each epoch, for each of these.
     """
 
-    def __init__(self, seed: int, start: Callable[[str, list[Any]], Any] | None = None) -> None:
+    def __init__(self, seed: int, start: SetStart | None = None) -> None:
         self.seed, self.start = seed, start
         self.losses: list[Loss] = []
         self.curves: list[list[tuple[float, float]]] = []
@@ -50,7 +50,7 @@ class Fitter:
         return self._fit(head, losses.ranking(head, training), problem, training, "preference")
 
     def _fit(
-        self, head: AnyHead, loss: Loss, problem: Problem, training: Training, which: str
+        self, head: AnyHead, loss: Loss, problem: Problem, training: Training, which: HeadName
     ) -> AnyHead:
         start = self.start and functools.partial(self.start, which)
         self.losses.append(loss)
@@ -62,7 +62,7 @@ class Untrained(Fitter):
     """Leaves heads as they are before training, for whoever looks at or times them."""
 
     def _fit(
-        self, head: AnyHead, loss: Loss, problem: Problem, training: Training, which: str
+        self, head: AnyHead, loss: Loss, problem: Problem, training: Training, which: HeadName
     ) -> AnyHead:
         self.losses.append(loss)
         return head
@@ -73,7 +73,7 @@ def fit(
     problem: Problem,
     config: Training,
     seed: int,
-    start: Callable[[list[Any]], Any] | None = None,
+    start: Callable[[Sequence[Tensor]], object] | None = None,
 ) -> list[tuple[float, float]]:
     """Trains the weights below a loss until validation improves no more; leaves the best.
 
@@ -104,7 +104,7 @@ def fit(
     )
     optimizer.build(variables)
 
-    def train_step(batch: dict[str, Any]) -> tf.Tensor:
+    def train_step(batch: Batch) -> Tensor:
         with tf.GradientTape() as tape:
             value = loss(batch, training=True)
             total = value + sum(loss.losses)
@@ -137,16 +137,14 @@ def fit(
     return history
 
 
-def _epoch(
-    step: Callable[[dict[str, Any]], tf.Tensor], batches: Batches
-) -> Callable[[int], tf.Tensor]:
+def _epoch(step: Callable[[Batch], Tensor], batches: Batches) -> Callable[[int], Tensor]:
     """A whole epoch as one compiled call: epoch number -> mean of what `step` returns.
 
     Keras' `fit` would call into TensorFlow at every step, or trace the step twice.
     """
 
     @tf.function(autograph=False)
-    def run(epoch: tf.Tensor) -> tf.Tensor:
+    def run(epoch: Tensor) -> Tensor:
         rows, negatives = batches.draw(epoch)
         _, total = tf.while_loop(
             lambda number, _: number < batches.steps,

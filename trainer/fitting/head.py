@@ -10,12 +10,13 @@ import tensorflow as tf
 Tensor: TypeAlias = tf.Tensor
 """What Keras and TensorFlow take and return: a tensor, a variable or a NumPy array."""
 
-Vectors: TypeAlias = tuple["Tensor | Vectors", ...]
+Vectors: TypeAlias = tuple[Tensor, ...]
 """What a head computes of users, or of items, before they meet: one or more parts.
 
-A part is a tensor, or the `Vectors` of a head inside this one; `Head.interact` gets the parts that
-`user` and `item` made. What it uses apart of items must be parts of their own: an exported model
-holds each part of all items as a variable, and to cut that up would copy it at every request.
+A part is a tensor, or again `Vectors`, of a head inside this one. `Head.interact` gets the parts
+that `user` and `item` made. What it uses apart of items must be parts of their own: an exported
+model holds each part of all items as a variable, and cutting that up would copy it at every
+request.
 """
 
 Column = TypeVar("Column")
@@ -46,9 +47,11 @@ class Head(Protocol):
 
     Attributes:
       sequential: whether the parts of a user depend on what was rated before.
+      trainable_variables: the weights that training changes, once they are made.
     """
 
     sequential: bool
+    trainable_variables: list[Tensor]
 
     def user(self, users: EntityBatch[Tensor], training: bool = False) -> Vectors:
         """Parts of users: [B] rows -> float32 [B, ...] each."""

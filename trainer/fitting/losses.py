@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfx_recommender.trainer.fitting.head import Head, score_pairs, shared, single, take
+from tfx_recommender.trainer.fitting.batches import Batch
+from tfx_recommender.trainer.fitting.head import (
+    Head,
+    Tensor,
+    score_pairs,
+    shared,
+    single,
+    take,
+)
 from tfx_recommender.trainer.fitting.settings import RankingTraining
 
 # Stands for "cannot be": as a logit it leaves nothing of a probability, and stays finite.
@@ -35,7 +41,7 @@ class SquaredError(Loss):
         super().__init__(head, "rating_loss", by_user=False)
         self.rating_mean, self.rating_scale = rating_mean, rating_scale
 
-    def call(self, batch: dict[str, Any], training: bool = False) -> Any:
+    def call(self, batch: Batch, training: bool = False) -> Tensor:
         """The mean over a batch, float32 []."""
         score = score_pairs(self.head, batch["user"], batch["item"], training)
         error = (batch["rating"] - self.rating_mean) / self.rating_scale - score
@@ -65,7 +71,7 @@ class Ranking(Loss):
         super().__init__(head, "preference_loss", by_user=not head.sequential)
         self.sampled, self.positive_weight = sampled, positive_weight
 
-    def scores(self, batch: dict[str, Any], training: bool) -> tuple[Any, Any, Any, Any]:
+    def scores(self, batch: Batch, training: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Scores of rated items and of the others.
 
         Returns:
@@ -76,7 +82,7 @@ class Ranking(Loss):
         user = head.user(batch["user"], training)
         item = single(head.item(batch["item"], training))
         own = head.interact(take(user, batch["example"]), item, training)[:, 0]
-        others = batch["negative" if self.sampled else "catalogue"]
+        others = batch["negative"] if self.sampled else batch["catalogue"]
         logits = head.interact(user, shared(head.item(others, training)), training)
         if self.sampled:
             return own, logits, ~batch["collision"], -batch["log_expected"]
@@ -91,7 +97,7 @@ class Softmax(Ranking):
     Yi et al.: Sampling-Bias-Corrected Neural Modeling (2019), eq. 3.
     """
 
-    def call(self, batch: dict[str, Any], training: bool = False) -> Any:
+    def call(self, batch: Batch, training: bool = False) -> Tensor:
         """The mean over the rated items of a batch, float32 []."""
         own, logits, counts, weight = self.scores(batch, training)
         logits = keras.ops.where(counts, logits + weight, _NEVER)
@@ -105,7 +111,7 @@ class BayesianPersonalizedRanking(Ranking):
     Rendle et al.: BPR: Bayesian Personalized Ranking from Implicit Feedback (2009), section 4.1.
     """
 
-    def call(self, batch: dict[str, Any], training: bool = False) -> Any:
+    def call(self, batch: Batch, training: bool = False) -> Tensor:
         """The mean over the rated items of a batch, float32 []."""
         own, logits, counts, _ = self.scores(batch, training)
         logits, counts = (tf.gather(part, batch["example"]) for part in (logits, counts))
@@ -126,7 +132,7 @@ class LogisticLoss(Ranking):
     being 1). Each drawn item stands for as many as the catalogue has for one of it.
     """
 
-    def call(self, batch: dict[str, Any], training: bool = False) -> Any:
+    def call(self, batch: Batch, training: bool = False) -> Tensor:
         """The sum over all pairs of the users, per rated item, float32 []."""
         own, logits, counts, weight = self.scores(batch, training)
         shift = np.log(self.positive_weight)
@@ -136,7 +142,7 @@ class LogisticLoss(Ranking):
         return (keras.ops.sum(yes) + keras.ops.sum(no)) / keras.ops.cast(tf.size(own), "float32")
 
 
-def _weighted(loss: Any, batch: dict[str, Any]) -> Any:
+def _weighted(loss: Tensor, batch: Batch) -> Tensor:
     """Losses of the rated items [P], as their rows count; ratings all count alike."""
     return loss * batch["weight"] if "weight" in batch else loss
 

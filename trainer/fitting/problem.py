@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
+from tfx_recommender.trainer.fitting.head import EntityBatch
 from tfx_recommender.trainer.fitting.histories import Histories
 from tfx_recommender.trainer.fitting.interactions import Interactions
 
@@ -57,9 +58,13 @@ class Entities:
     def __len__(self) -> int:
         return len(self.raw_ids)
 
-    def table(self) -> dict[str, Any]:
-        """The columns as one nested dict, ready to be gathered row by row."""
-        table = {"index": self.index, "numeric": self.numeric, "categories": self.categories}
+    def table(self) -> EntityBatch[np.ndarray]:
+        """All rows, that of the unknown one last."""
+        table: EntityBatch[np.ndarray] = {
+            "index": self.index,
+            "numeric": self.numeric,
+            "categories": self.categories,
+        }
         if self.history is not None:
             table["history"], table["age"] = self.history
         return table

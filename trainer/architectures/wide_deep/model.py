@@ -15,6 +15,7 @@ from tfx_recommender.trainer.architectures.wide_deep.settings import (
     WideAndDeepRanking,
     WideAndDeepRating,
 )
+from tfx_recommender.trainer.fitting import weight_labels
 from tfx_recommender.trainer.fitting.fit import Fitter
 from tfx_recommender.trainer.fitting.head import EntityBatch, Tensor, Vectors
 from tfx_recommender.trainer.fitting.problem import EntityShape, Problem
@@ -62,9 +63,10 @@ class WideAndDeepHead(keras.layers.Layer):
         l2, drop = config.wide_l2, config.id_dropout
         self.user_bias = IdEmbedding(users, 1, l2, drop, scale=0.0)
         self.item_bias = IdEmbedding(items, 1, l2, drop, scale=0.0)
-        self.user_crosses = IdEmbedding(users, sizes[1], l2, drop, 0.0, columns=">item.")
-        self.item_crosses = IdEmbedding(items, sizes[0], l2, drop, 0.0, columns=">user.")
-        self.crosses = self.add_weight(shape=sizes, initializer="zeros", name="user.>item.")
+        self.user_crosses = IdEmbedding(users, sizes[1], l2, drop, 0.0, column_kind="item.")
+        self.item_crosses = IdEmbedding(items, sizes[0], l2, drop, 0.0, column_kind="user.")
+        crosses = self.add_weight(shape=sizes, initializer="zeros", name="crosses")
+        self.crosses = weight_labels.declare(crosses, "user.", "item.")
 
     def user(self, users: EntityBatch[Tensor], training: bool = False) -> Vectors:
         """Wide vectors of users, and their deep parts: [B] rows -> float32 [B, W] and `Vectors`."""
