@@ -123,10 +123,13 @@ def test_every_trainable_weight_starts_from_the_served_one_of_the_same_ids_and_v
     # Half of a weight is its own start, which is 0 here; half of the served weight remains.
     *_, trained = untrained(architecture, new, np.zeros)
     assert any(name == "preference" for name, _ in trained)
+    lengths = {len(labels) for labels in weight_labels.of(new.catalogue).values()}
     for (name, before), (_, after) in zip(served, trained, strict=True):
         assert start.carry_over(name, after) == len(after) > 0
         for was, variable in zip(before, after, strict=True):
             kinds = weight_labels.axis_kinds(variable)
+            # No layer of these models is as wide as a vocabulary is long.
+            assert [size in lengths for size in variable.shape] == [kind != "" for kind in kinds]
             places = [
                 old_row(kind, size, old, new)
                 for kind, size in zip(kinds, variable.shape, strict=True)
