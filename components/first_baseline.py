@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from tfx_recommender.trainer import baseline, input_data
 from tfx_recommender.trainer import export as saved_model
-from tfx_recommender.trainer.fitting.problem import Catalogue, Entities, EntityShape
+from tfx_recommender.trainer.fitting.problem import Catalogue, EntityShape, EntityTable
 from tfx_recommender.transform.features import TRAIN, Columns, Side
 
 
@@ -41,10 +41,10 @@ def export(splits: Mapping[str, str], target: str, columns: Columns) -> None:
     )
 
 
-def entities(ids: pa.DictionaryArray) -> Entities:
+def entities(ids: pa.DictionaryArray) -> EntityTable:
     """The distinct ids as users or items without features, in their order."""
     count = len(ids.dictionary)
-    return Entities(
+    return EntityTable(
         raw_ids=np.array(ids.dictionary.to_pylist(), object),
         index=np.arange(count + 1),
         numeric=np.zeros((count + 1, 0), np.float32),
@@ -52,6 +52,6 @@ def entities(ids: pa.DictionaryArray) -> Entities:
     )
 
 
-def shape(side: Side, of: Entities) -> EntityShape:
+def shape(side: Side, of: EntityTable) -> EntityShape:
     """The shape of `entities`."""
     return EntityShape(side, len(of) + 1, len(of), 0, {})

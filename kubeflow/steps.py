@@ -19,7 +19,7 @@ EXECUTORS = {
     "ModelSelector": "tfx_recommender.components.model_selector._Executor",
     "Pusher": "tfx_recommender.components.pusher.Pusher_Executor",
     "Tuner": "tfx.components.tuner.executor.Executor",
-    "TunedConfig": "tfx_recommender.components.tuned_config._Executor",
+    "TunedConfig": "tfx_recommender.components.tuned_config.TunedConfigExecutor",
 }
 # Nodes whose work is a Beam pipeline.
 BEAM = frozenset({"StatisticsGen", "Transform", "Evaluator"})

@@ -33,8 +33,9 @@ def fit_biases(
     Returns:
       The mean, the users' biases float64 [users], the items' biases float64 [items].
     """
-    mean = float(rows.rating.mean(dtype=np.float64))
-    residual = rows.rating.astype(np.float64) - mean
+    rating = rows.known_rating()
+    mean = float(rating.mean(dtype=np.float64))
+    residual = rating.astype(np.float64) - mean
     user_count = np.bincount(rows.user, minlength=users)
     item_count = np.bincount(rows.item, minlength=items)
     user_bias, item_bias = np.zeros(users), np.zeros(items)

@@ -31,9 +31,9 @@ from scipy import sparse
 from tfx_recommender.trainer import input_data
 from tfx_recommender.trainer.fitting.head import EntityBatch, Tensor, Vectors, shared
 from tfx_recommender.trainer.fitting.interactions import Interactions
-from tfx_recommender.trainer.fitting.problem import Catalogue, Entities, EntityShape
+from tfx_recommender.trainer.fitting.problem import Catalogue, EntityShape, EntityTable
 from tfx_recommender.trainer.fitting.warm_start import StartingWeights
-from tfx_recommender.trainer.input_data import Ratings
+from tfx_recommender.trainer.input_data import SplitRows
 from tfx_recommender.trainer.recommender import Recommender
 from tfx_recommender.transform.features import ITEM_ID, TIMESTAMP, USER_ID, WEIGHTS, Columns, Side
 
@@ -47,7 +47,7 @@ def export(
     columns: Columns,
     transform: tft.TFTransformOutput | None,
     train: Interactions,
-    known: Ratings,
+    known: SplitRows,
     card: Mapping[str, object],
 ) -> None:
     """Writes the SavedModel.
@@ -92,17 +92,17 @@ def export(
         file.write(json.dumps(card, indent=2, sort_keys=True) + "\n")
 
 
-class _Side(tf.Module):
+class _EntityLookup(tf.Module):
     """Looks up users, or items, by raw id: table row and features."""
 
-    def __init__(self, entities: Entities, shape: EntityShape) -> None:
+    def __init__(self, entities: EntityTable, shape: EntityShape) -> None:
         super().__init__()
         self.count = len(entities)
         self.shape = shape
         self.raw_ids = tf.Variable(entities.raw_ids, dtype=tf.string, trainable=False)
         self.position = _id_table(entities.raw_ids, default=len(entities))
         self.table = tf.nest.map_structure(
-            lambda column: tf.Variable(column, trainable=False), entities.table()
+            lambda column: tf.Variable(column, trainable=False), entities.batch()
         )
 
     def rows(self, raw_ids: Tensor) -> EntityBatch[Tensor]:
@@ -120,7 +120,7 @@ class _Side(tf.Module):
 class _History(tf.Module):
     """Which items each user is known to have rated, as positions in the catalogue."""
 
-    def __init__(self, known: Ratings, items: Entities) -> None:
+    def __init__(self, known: SplitRows, items: EntityTable) -> None:
         super().__init__()
         users = np.array(known.user_id.dictionary.to_pylist(), object)
         user = known.user_id.indices.to_numpy()
@@ -149,14 +149,14 @@ class _ServedModel(tf.Module):
         columns: Columns,
         transform: tft.TFTransformOutput | None,
         train: Interactions,
-        known: Ratings,
+        known: SplitRows,
     ) -> None:
         super().__init__()
         self.model = model
         self.warm_start = StartingWeights(model.rating_head, model.preference_head, catalogue)
         self.columns = columns
-        self.users = _Side(catalogue.users, catalogue.user_shape)
-        self.items = _Side(catalogue.items, catalogue.item_shape)
+        self.users = _EntityLookup(catalogue.users, catalogue.user_shape)
+        self.items = _EntityLookup(catalogue.items, catalogue.item_shape)
         self.history = _History(known, catalogue.items)
         # The age of what is named in a request; infinite, as all ages, where times are not known.
         self.now = np.inf if train.time is None else 0.0
@@ -164,13 +164,13 @@ class _ServedModel(tf.Module):
         # Each part is a variable, without the row of the unknown item.
         self.item_vectors = tf.nest.map_structure(
             lambda part: tf.Variable(part[:, :-1], trainable=False),
-            shared(head.item(catalogue.items.table())),
+            shared(head.item(catalogue.items.batch())),
         )
         self.mean_raters = None
         if not head.sequential:
             self.mean_raters = tf.nest.map_structure(
                 lambda part: tf.Variable(_mean_raters(part, train, catalogue), trainable=False),
-                head.user(catalogue.users.table()),
+                head.user(catalogue.users.batch()),
             )
         if transform is not None:
             self.raw_spec = {

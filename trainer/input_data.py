@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from tfx_recommender.trainer.fitting.head import Tensor
 from tfx_recommender.trainer.fitting.interactions import Interactions
-from tfx_recommender.trainer.fitting.problem import Catalogue, Entities, EntityShape
+from tfx_recommender.trainer.fitting.problem import Catalogue, EntityShape, EntityTable
 from tfx_recommender.transform import column_files
 from tfx_recommender.transform.features import (
     ITEM_ID,
@@ -28,7 +29,7 @@ from tfx_recommender.transform.features import (
 
 
 @dataclasses.dataclass(frozen=True)
-class Ratings:
+class SplitRows:
     """The rows of one split. Each distinct id is held once, in order of first appearance.
 
     Attributes:
@@ -54,7 +55,7 @@ def serialized_examples(file_pattern: str) -> tf.data.Dataset:
     return tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(file_pattern)))
 
 
-def read(file_pattern: str, columns: Columns | None = None) -> Ratings:
+def read(file_pattern: str, columns: Columns | None = None) -> SplitRows:
     """All rows of a split: ids, and, given the column contract, all else but features.
 
     Args:
@@ -66,12 +67,12 @@ def read(file_pattern: str, columns: Columns | None = None) -> Ratings:
     if columns is not None:
         wanted = {columns.value} | ({TIMESTAMP} if columns.has_timestamp else set())
     rest = {name: found[name].to_numpy() for name in wanted}
-    return Ratings(
+    return SplitRows(
         found[USER_ID], found[ITEM_ID], rest.get(RATING), rest.get(TIMESTAMP), rest.get(STRENGTH)
     )
 
 
-def concatenate(*splits: Ratings) -> Ratings:
+def concatenate(*splits: SplitRows) -> SplitRows:
     """The ids of all rows, one after the other; equal ids have equal codes."""
     user_id, item_id = (
         pa.chunked_array([getattr(split, name) for split in splits])
@@ -79,7 +80,7 @@ def concatenate(*splits: Ratings) -> Ratings:
         .combine_chunks()
         for name in ("user_id", "item_id")
     )
-    return Ratings(user_id, item_id)
+    return SplitRows(user_id, item_id)
 
 
 def catalogue_of(
@@ -113,12 +114,12 @@ def catalogue_of(
             ratings=np.bincount(encoded[id_name], weight, ids).astype(np.int64),
         )
 
-    def entities(side: Side, id_name: str, weight_name: str) -> Entities:
+    def entities(side: Side, id_name: str, weight_name: str) -> EntityTable:
         first = np.flatnonzero(raw[weight_name].numpy()[:, 0])
         numeric = [encoded[f.name][first] for f in columns.of(side, "numeric")]
         table = np.stack(numeric, axis=1) if numeric else np.zeros((len(first), 0))
         unknown = transform.vocabulary_size_by_name(id_name)
-        return Entities(
+        return EntityTable(
             raw_ids=raw[id_name].numpy()[first, 0],
             index=np.append(encoded[id_name][first], unknown),
             numeric=np.append(table, np.zeros((1, table.shape[1])), axis=0).astype(np.float32),
@@ -136,20 +137,20 @@ def catalogue_of(
     )
 
 
-def interactions(rows: Ratings, users: Entities, items: Entities) -> Interactions:
+def interactions(rows: SplitRows, users: EntityTable, items: EntityTable) -> Interactions:
     """The rows as positions in `users` and `items`; an unknown id is the last position."""
     user, item = positions(rows.user_id, users), positions(rows.item_id, items)
     return Interactions(user, item, rows.rating, rows.time, rows.strength)
 
 
-def positions(ids: pa.DictionaryArray, entities: Entities) -> np.ndarray:
+def positions(ids: pa.DictionaryArray, entities: EntityTable) -> np.ndarray:
     """Position of each id in `entities`, int64 [R]; `len(entities)` where it is unknown."""
     known = pa.array(entities.raw_ids, pa.binary())
     found = pc.fill_null(pc.index_in(ids.dictionary, known), len(entities)).to_numpy()
     return found.astype(np.int64)[ids.indices.to_numpy()]
 
 
-def _encode(raw: dict[str, Any], transform: tft.TFTransformOutput) -> dict[str, np.ndarray]:
+def _encode(raw: Mapping[str, Tensor], transform: tft.TFTransformOutput) -> dict[str, np.ndarray]:
     """Outputs of `preprocessing_fn` by name; categories padded with -1."""
     return {
         name: (tf.sparse.to_dense(value, -1) if isinstance(value, tf.SparseTensor) else value)

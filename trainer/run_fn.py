@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 import tensorflow as tf
 import tensorflow_transform as tft
@@ -20,19 +20,51 @@ from tfx_recommender.trainer.fitting.settings import history_length
 from tfx_recommender.trainer.recommender import Recommender
 from tfx_recommender.transform.features import Columns
 
+if TYPE_CHECKING:
+    from tfx.components.trainer.fn_args_utils import FnArgs
 
-def run_fn(fn_args: Any) -> None:
+
+class DataConfig(TypedDict):
+    """What the `custom_config` of Trainer and Tuner nodes says of the data.
+
+    Attributes:
+      columns: `Columns.to_dict`.
+      oov_buckets: number of embeddings that ids out of vocabulary share.
+      seed: of everything random.
+    """
+
+    columns: dict[str, object]
+    oov_buckets: int
+    seed: int
+
+
+class TrainerConfig(DataConfig):
+    """The `custom_config` of a Trainer node.
+
+    Attributes:
+      architecture: a key of `registry.ARCHITECTURES`.
+      rating: settings of its rating head; None: the data are events.
+      preference: settings of its ranking head.
+      ensemble: number of models that are averaged, each from a seed of its own.
+      card: what the exported model's card says beside the architecture.
+    """
+
+    architecture: str
+    rating: dict[str, object] | None
+    preference: dict[str, object]
+    ensemble: int
+    card: dict[str, object]
+
+
+def run_fn(fn_args: FnArgs) -> None:
     """Trains one architecture and writes its SavedModel (called by TFX's Trainer).
 
     Args:
       fn_args: TFX's `FnArgs`. `train_files` is one pattern, the train split; `eval_files` are
         three: validation; test, of which only the ids are read, to be hidden from
-        recommendations; and train_entities. `custom_config`: `architecture`, `rating` and
-        `preference` (that architecture's hyperparameters for either head; of events `rating` is
-        None), `ensemble` (how many members), `columns`, `oov_buckets`, `seed` and `card` (see
-        `export`).
+        recommendations; and train_entities. `custom_config` is a `TrainerConfig`.
     """
-    config = fn_args.custom_config
+    config: TrainerConfig = fn_args.custom_config
     seed = config["seed"]
     tf.config.experimental.enable_op_determinism()
     _, test_files, _ = fn_args.eval_files
@@ -40,8 +72,8 @@ def run_fn(fn_args: Any) -> None:
     columns, catalogue = given.columns, given.catalogue
     row = ARCHITECTURES[config["architecture"]]
     # Events have no ratings: there is no such head, and no settings for it.
-    rating = row.rating(**config["rating"]) if config["rating"] is not None else None
-    preference = row.preference(**config["preference"])
+    rating = row.rating.model_validate(config["rating"]) if config["rating"] is not None else None
+    preference = row.preference.model_validate(config["preference"])
     problem = given.problem(history_length(rating, preference), seed)
     # TFX gives a base model where the DAG names one.
     start = warm_start.Start(fn_args.base_model, catalogue) if fn_args.base_model else None
@@ -86,8 +118,8 @@ class Input:
     columns: Columns
     transform: tft.TFTransformOutput
     catalogue: Catalogue
-    train_rows: input_data.Ratings
-    validation_rows: input_data.Ratings
+    train_rows: input_data.SplitRows
+    validation_rows: input_data.SplitRows
 
     def problem(self, history: int, seed: int) -> Problem:
         """What to fit, for heads that see so many of a user's ratings before."""
@@ -98,12 +130,12 @@ class Input:
         return Problem(self.catalogue, train, validation, history, seed)
 
 
-def read(fn_args: Any, config: dict[str, Any]) -> Input:
+def read(fn_args: FnArgs, config: DataConfig) -> Input:
     """Reads the splits to learn from and to stop by, and the transform graph.
 
     Args:
       fn_args: TFX's `FnArgs`; of `eval_files` the first is validation, the last train_entities.
-      config: `columns` and `oov_buckets`.
+      config: says what the columns are.
     """
     columns = Columns.from_dict(config["columns"])
     transform = tft.TFTransformOutput(fn_args.transform_graph_path)

@@ -13,7 +13,8 @@ to choose from (`choice`), or the two ends of a range: of integers (`integer`), 
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated
 
 from pydantic import Field, RootModel, ValidationError, model_validator
 
@@ -24,7 +25,7 @@ from tfx_recommender.trainer.architectures.registry import ARCHITECTURES
 class Range(Settings):
     """What one hyperparameter may be; exactly one of these."""
 
-    choice: Annotated[tuple[Any, ...], Field(min_length=1)] | None = None
+    choice: Annotated[tuple[object, ...], Field(min_length=1)] | None = None
     integer: tuple[int, int] | None = None
     linear: tuple[float, float] | None = None
     log: tuple[float, float] | None = None
@@ -40,7 +41,7 @@ class Range(Settings):
             raise ValueError("a logarithmic range begins above 0")
         return self
 
-    def values(self) -> tuple[Any, ...]:
+    def values(self) -> tuple[object, ...]:
         """Every choice, or both ends."""
         return self.choice or self.integer or self.linear or self.log or ()
 
@@ -68,10 +69,14 @@ class SearchSpace(RootModel[dict[str, dict[str, dict[str, Range]]]]):
         return self
 
 
-def nested(values: dict[str, Any], base: dict[str, Any] | None = None) -> dict[str, Any]:
+def nested(
+    values: Mapping[str, object], base: Mapping[str, object] | None = None
+) -> dict[str, object]:
     """`{"a.b": 1}` -> `{"a": {"b": 1}}`, put into a copy of `base`."""
     result = dict(base or {})
     for name, value in values.items():
         key, dot, rest = name.partition(".")
-        result[key] = nested({rest: value}, result.get(key)) if dot else value
+        inner = result.get(key)
+        inner = inner if isinstance(inner, Mapping) else None
+        result[key] = nested({rest: value}, inner) if dot else value
     return result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Protocol
 
 import apache_beam as beam
 import numpy as np
@@ -32,6 +32,7 @@ from tfx_recommender.components.evaluator.predictions import (
 from tfx_recommender.foundation import stopwatch
 from tfx_recommender.foundation.errors import UserError
 from tfx_recommender.trainer import input_data
+from tfx_recommender.trainer.fitting.head import Tensor
 from tfx_recommender.transform.features import (
     ITEM_POPULARITY_DECILE,
     SPLITS,
@@ -43,6 +44,20 @@ _BATCH = 4096
 # Of negatives and of the sample of users: the same whatever seed a model was trained with, so that
 # models of several seeds compare.
 _SEED = 0
+
+
+class Signature(Protocol):
+    """One signature of a SavedModel; TensorFlow has no public type of it."""
+
+    structured_outputs: Mapping[str, object]
+
+    def __call__(self, **inputs: Tensor) -> Mapping[str, Tensor]: ...
+
+
+class SavedModel(Protocol):
+    """What `tf.saved_model.load` returns, as far as it is used here."""
+
+    signatures: Mapping[str, Signature]
 
 
 def evaluate(
@@ -141,7 +156,7 @@ def evaluate(
     return verdict.write(output_path)
 
 
-def _ratings(served: Any, serialized: list[bytes], name: str) -> np.ndarray:
+def _ratings(served: SavedModel, serialized: list[bytes], name: str) -> np.ndarray:
     predict = served.signatures["serving_default"]
     if "rating" not in predict.structured_outputs:
         raise UserError(
@@ -156,7 +171,7 @@ def _ratings(served: Any, serialized: list[bytes], name: str) -> np.ndarray:
     )
 
 
-def _scorer(served: Any, user_ids: np.ndarray, item_ids: np.ndarray) -> ranking.Scorer:
+def _scorer(served: SavedModel, user_ids: np.ndarray, item_ids: np.ndarray) -> ranking.Scorer:
     preference = served.signatures["preference"]
     catalogue = tf.constant(item_ids, tf.string)
 
@@ -219,7 +234,7 @@ def _lists(values: np.ndarray, lengths: np.ndarray) -> pa.Array:
     return pa.ListArray.from_arrays(offsets, pa.array(values))
 
 
-def _materialized(name: str) -> Any:
+def _materialized(name: str) -> tfma.types.EvalSharedModel:
     return tfma.types.EvalSharedModel(
         model_name=name,
         model_type=tfma.constants.MATERIALIZED_PREDICTION,

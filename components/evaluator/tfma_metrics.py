@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import apache_beam as beam
 import numpy as np
@@ -60,15 +60,15 @@ class CatalogueMetric(tfma.metrics.Metric):
         """
         row = catalogue.METRICS[metric]
         if isinstance(row, catalogue.RatingMetric):
-            parts = _of_ratings(row, statistic)
+            computations = _computations(_of_ratings(row, statistic))
         elif isinstance(row, catalogue.RankingMetric):
-            parts = _of_ranks(row, k, statistic)
+            computations = _computations(_of_ranks(row, k, statistic))
         elif isinstance(row, catalogue.ListMetric):
-            parts = _of_lists(row)
+            computations = _computations(_of_lists(row))
         else:
             raise TypeError(f"{metric}: is of no kind that TFMA can be given")
         super().__init__(
-            metric_util.merge_per_key_computations(_computations(parts)),
+            metric_util.merge_per_key_computations(computations),
             metric=metric,
             k=k,
             statistic=statistic,
@@ -181,7 +181,11 @@ class _RecommendationsCombineFn(beam.CombineFn):
         return {self.key: accumulator}
 
 
-class _Parts(NamedTuple):
+Sums = TypeVar("Sums")
+"""What a combiner makes of the rows: sums [terms], or recommendations."""
+
+
+class _Parts(NamedTuple, Generic[Sums]):
     """How TFMA computes a metric, and its standard error if it has one.
 
     Attributes:
@@ -195,20 +199,20 @@ class _Parts(NamedTuple):
     source: str
     terms: Callable[[str], _RowTerms]
     combiner: type[beam.CombineFn]
-    value: Callable[[Any], tuple[float, ...]]
+    value: Callable[[Sums], tuple[float, ...]]
 
 
-def _of_ratings(row: catalogue.RatingMetric, statistic: str) -> _Parts:
+def _of_ratings(row: catalogue.RatingMetric, statistic: str) -> _Parts[np.ndarray]:
     estimate = getattr(row, statistic)
 
     def value(sums: np.ndarray) -> tuple[float, ...]:
         plain, of_decile = sums[:9].tolist(), sums[9:].tolist()
-        return estimate(catalogue.RatingSums(*plain, error_of_decile=of_decile))
+        return estimate(catalogue.RatingSums._make([*plain, of_decile]))
 
     return _Parts("_rating_sums", _RatingTerms, _SumCombineFn, value)
 
 
-def _of_ranks(row: catalogue.RankingMetric, k: int, statistic: str) -> _Parts:
+def _of_ranks(row: catalogue.RankingMetric, k: int, statistic: str) -> _Parts[np.ndarray]:
     estimate = getattr(row, statistic)
     return _Parts(
         f"_{row.name}_sums_at_{k}",
@@ -218,7 +222,7 @@ def _of_ranks(row: catalogue.RankingMetric, k: int, statistic: str) -> _Parts:
     )
 
 
-def _of_lists(row: catalogue.ListMetric) -> _Parts:
+def _of_lists(row: catalogue.ListMetric) -> _Parts[_Recommendations]:
     def value(recommendations: _Recommendations) -> tuple[float, ...]:
         size, times = recommendations
         if not times or NO_SCORE in times:
@@ -228,10 +232,12 @@ def _of_lists(row: catalogue.ListMetric) -> _Parts:
     return _Parts("_recommendations", _RecommendationTerms, _RecommendationsCombineFn, value)
 
 
-def _computations(parts: _Parts) -> Callable[..., metric_types.MetricComputations]:
+def _computations(parts: _Parts[Sums]) -> Callable[..., metric_types.MetricComputations]:
     """What TFMA calls for the computations of a metric and its standard error."""
 
-    def create(name: str, model_name: str = "", **unused: Any) -> metric_types.MetricComputations:
+    def create(
+        name: str, model_name: str = "", **unused: object
+    ) -> metric_types.MetricComputations:
         private, *keys = (
             metric_types.MetricKey(name=key, model_name=model_name)
             for key in (parts.source, name, f"{name}_standard_error")

@@ -17,9 +17,9 @@ from tfx_recommender.trainer.fitting.fit import Fitter, Untrained
 from tfx_recommender.trainer.fitting.head import Head
 from tfx_recommender.trainer.fitting.interactions import Interactions
 from tfx_recommender.trainer.fitting.losses import Loss
-from tfx_recommender.trainer.fitting.problem import Catalogue, Entities, EntityShape, Problem
+from tfx_recommender.trainer.fitting.problem import Catalogue, EntityShape, EntityTable, Problem
 from tfx_recommender.trainer.fitting.settings import RankingTraining
-from tfx_recommender.trainer.input_data import Ratings
+from tfx_recommender.trainer.input_data import SplitRows
 from tfx_recommender.trainer.recommender import Recommender
 from tfx_recommender.transform.features import Columns, Feature
 
@@ -41,13 +41,13 @@ COLUMNS = Columns(
 def catalogue() -> Catalogue:
     """30 users with age and gender, 20 items with up to three genres."""
     rng = np.random.default_rng(0)
-    users = Entities(
+    users = EntityTable(
         raw_ids=np.array([f"u{n}".encode() for n in range(USERS)], object),
         index=np.arange(USERS + 1),
         numeric=np.append(rng.normal(size=(USERS, 1)), [[0.0]], axis=0).astype(np.float32),
         categories={"gender": np.append(rng.integers(0, 2, (USERS, 1)), [[-1]], axis=0)},
     )
-    items = Entities(
+    items = EntityTable(
         raw_ids=np.array([f"ï{n}".encode() for n in range(ITEMS)], object),
         index=np.arange(ITEMS + 1),
         numeric=np.zeros((ITEMS + 1, 0), np.float32),
@@ -88,18 +88,22 @@ def two_tastes() -> Interactions:
     return Interactions(user, item, np.clip(rating, 1, 5).astype(np.float32), np.arange(len(user)))
 
 
-def ratings(user_ids: np.ndarray, item_ids: np.ndarray) -> Ratings:
+def ratings(user_ids: np.ndarray, item_ids: np.ndarray) -> SplitRows:
     """Rows as `input_data.read` returns them, from ids (bytes)."""
     user_id, item_id = (
         pa.array(ids.tolist(), pa.binary()).dictionary_encode() for ids in (user_ids, item_ids)
     )
-    return Ratings(user_id, item_id)
+    return SplitRows(user_id, item_id)
 
 
 def problem(rows: Interactions) -> Problem:
     """These rows to learn from, the first forty of them to stop by."""
-    columns = dataclasses.asdict(rows) | {"time": None}
-    few = Interactions(**{name: x if x is None else x[:40] for name, x in columns.items()})
+    few = Interactions(
+        rows.user[:40],
+        rows.item[:40],
+        None if rows.rating is None else rows.rating[:40],
+        strength=None if rows.strength is None else rows.strength[:40],
+    )
     return Problem(catalogue(), rows, few, history=8, seed=7)
 
 
@@ -121,12 +125,12 @@ def heads_of(
     """
     keras.utils.set_random_seed(7)
     sampler: dict[str, object] = {"factors": 4, "sweeps": 60, "burn_in": 20, "samples": 20}
-    off = {"l2": 0.0, "id_dropout": 0.0} if plain else {}
+    off: dict[str, object] = {"l2": 0.0, "id_dropout": 0.0} if plain else {}
     mf = off | ({"bias_l2": 0.0} if plain else {})
     mlp = off | ({"dropout": 0.0} if plain else {})
     products = {"products": True, "l2_exponent": 0.5}
     wide = mlp | ({"wide_l2": 0.0} if plain else {})
-    training = {"training": FAST} if fitter else {}
+    training: dict[str, object] = {"training": FAST} if fitter else {}
     hybrid = {"mf": sampler | {"side_information": 8}, "mlp": mlp} | training
     stages = {
         "candidates": {"architecture": "two_tower", **mlp, **training},

@@ -61,7 +61,7 @@ def test_score_equals_the_model_and_stays_within_the_scale(served: Any) -> None:
     rows = problems.interactions()
     known = problems.problem(rows).catalogue
     users, items = (
-        tf.nest.map_structure(lambda column, at=at: tf.constant(column[at]), side.table())
+        tf.nest.map_structure(lambda column, at=at: tf.constant(column[at]), side.batch())
         for side, at in ((known.users, rows.user[:50]), (known.items, rows.item[:50]))
     )
     expected = served[1].rate(users, items).numpy()

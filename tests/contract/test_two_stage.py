@@ -51,17 +51,18 @@ def batch(count: int) -> EntityBatch[Tensor]:
 
 
 @pytest.fixture
-def stages() -> list[Stage]:
+def stages() -> tuple[Stage, Stage]:
     rng = np.random.default_rng(0)
-    return [
+    first, second = (
         Stage(*(rng.normal(size=(n, 1 + size)).astype(np.float32) for n in (USERS, ITEMS)))
         for size in (3, 5)
-    ]
+    )
+    return first, second
 
 
 @pytest.mark.parametrize("own_items", [False, True])
 def test_the_best_of_the_first_stage_are_ranked_by_the_second(
-    stages: list[Stage], own_items: bool
+    stages: tuple[Stage, Stage], own_items: bool
 ) -> None:
     head = TwoStageHead(*stages, NUMBER)
     users, items = batch(USERS), batch(ITEMS)
@@ -77,13 +78,13 @@ def test_the_best_of_the_first_stage_are_ranked_by_the_second(
         assert order[user].tolist() == expected
 
 
-def test_the_second_stage_scores_the_candidates_only(stages: list[Stage]) -> None:
+def test_the_second_stage_scores_the_candidates_only(stages: tuple[Stage, Stage]) -> None:
     head = TwoStageHead(*stages, NUMBER)
     score_all(head, batch(USERS), batch(ITEMS))
     assert [stage.asked for stage in stages] == [ITEMS, NUMBER]
 
 
-def test_one_item_gets_the_score_of_the_second_stage(stages: list[Stage]) -> None:
+def test_one_item_gets_the_score_of_the_second_stage(stages: tuple[Stage, Stage]) -> None:
     head = TwoStageHead(*stages, NUMBER)
     pairs = score_pairs(head, batch(USERS), batch(USERS))
     second = score_pairs(stages[1], batch(USERS), batch(USERS))
@@ -97,7 +98,7 @@ def test_a_name_stands_for_an_architecture_with_its_defaults() -> None:
     assert config.candidates == MatrixFactorizationStage()
     assert config.ranking == MultilayerStage(l2=0.5)
     assert config.history == 0
-    assert TwoStageRanking(candidates="two_tower").history == 32
+    assert TwoStageRanking.model_validate({"candidates": "two_tower"}).history == 32
     with pytest.raises(ValueError, match="candidates"):
         TwoStageRanking.model_validate({"candidates": "mlp"})
 
@@ -105,7 +106,7 @@ def test_a_name_stands_for_an_architecture_with_its_defaults() -> None:
 @pytest.mark.slow
 def test_what_is_recommended_is_what_the_evaluator_ranks(tmp_path: Path) -> None:
     rows, catalogue = problems.two_tastes(), problems.catalogue()
-    few = Interactions(*(column[::7] for column in (rows.user, rows.item, rows.rating)))
+    few = Interactions(*(column[::7] for column in (rows.user, rows.item, rows.known_rating())))
     to_fit = Problem(catalogue, rows, few, history=8, seed=0)
     training = {"epochs": 12, "patience": 12, "learning_rate": 0.05, "batch_size": 32}
     stage = {"l2": 0.001, "training": training}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ from tfx_recommender.trainer.fitting import batches, losses, warm_start, weight_
 from tfx_recommender.trainer.fitting.fit import Fitter, Untrained
 from tfx_recommender.trainer.fitting.head import Head, Tensor
 from tfx_recommender.trainer.fitting.interactions import Interactions
-from tfx_recommender.trainer.fitting.problem import Catalogue, Entities, EntityShape, Problem
+from tfx_recommender.trainer.fitting.problem import Catalogue, EntityShape, EntityTable, Problem
 from tfx_recommender.trainer.fitting.settings import RankingTraining
 from tfx_recommender.trainer.fitting.warm_start import HeadName
 from tfx_recommender.trainer.recommender import Recommender
@@ -33,8 +34,8 @@ NEW = {"user": np.arange(30)[::-1], "item": np.roll(np.arange(20), 7)}
 
 
 def part(
-    entities: Entities, shape: EntityShape, chosen: np.ndarray, turn: int
-) -> tuple[Entities, EntityShape]:
+    entities: EntityTable, shape: EntityShape, chosen: np.ndarray, turn: int
+) -> tuple[EntityTable, EntityShape]:
     """Some users or items, in this order, their categories' values numbered otherwise."""
     rows, count = np.append(chosen, len(entities)), len(chosen)
     ((name, values),) = shape.categories.items()
@@ -68,7 +69,8 @@ def problem(chosen: dict[str, np.ndarray], turn: int, rows: Interactions) -> Pro
     item = np.argsort(chosen["item"])[np.searchsorted(np.sort(chosen["item"]), rows.item[known])]
     held_out = np.flatnonzero(known) % 5 == 0  # the same ones in every world
     train, validation = (
-        Interactions(user[at], item[at], rows.rating[known][at]) for at in (~held_out, held_out)
+        Interactions(user[at], item[at], rows.known_rating()[known][at])
+        for at in (~held_out, held_out)
     )
     return Problem(world(chosen, turn), train, validation, 0, seed=0)
 
@@ -161,7 +163,8 @@ def test_each_member_of_an_ensemble_starts_from_its_own_predecessor(tmp_path: Pa
     to_fit = problem(OLD, 0, ROWS)
     members = []
     for value in (2.0, 4.0):
-        _, preference, _ = untrained("mf", to_fit, lambda size, value=value: np.full(size, value))
+        values = functools.partial(np.full, fill_value=value)
+        _, preference, _ = untrained("mf", to_fit, values)
         members.append(preference)
     path = save(tmp_path / "served", None, ensemble.of(members), to_fit)
     start = warm_start.Start(path, to_fit.catalogue)
@@ -223,8 +226,8 @@ def test_it_needs_at_most_half_of_the_epochs_of_a_cold_start(
     head, _ = fit(old, None)
     sizes = old.catalogue.user_shape.ids, old.catalogue.item_shape.ids
     empty = FactorsHead(*(np.zeros((size, 1), np.float32) for size in sizes))
-    heads = (head, empty) if which == "rating" else (empty, head)
-    path = save(tmp_path / "served", *heads, old)
+    rating, preference = (head, empty) if which == "rating" else (empty, head)
+    path = save(tmp_path / "served", rating, preference, old)
     _, cold = fit(new, None)
     _, warm = fit(new, warm_start.Start(path, new.catalogue))
     epochs = cold.index(min(cold)) + 1

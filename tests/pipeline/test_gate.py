@@ -62,7 +62,7 @@ class Gate:
         if shuffled:
             rng = np.random.default_rng(0)
             rating, item_id = rng.permutation(rating), item_id.take(rng.permutation(len(rating)))
-        rows = input_data.Ratings(
+        rows = input_data.SplitRows(
             train["user_id"].cast("binary").dictionary_encode().combine_chunks(),
             item_id.dictionary_encode().combine_chunks(),
             rating,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from tfx import types
 from tfx.types import standard_artifacts
 
 from tests.conftest import write_config
@@ -50,7 +51,7 @@ def test_what_was_found_becomes_a_part_of_the_config(small: Path) -> None:
         "preference": ({"l2": 0.0123456, "training.epochs": 3}, 0.2),
         "rating": ({"factors": 7}, 0.9),
     }
-    inputs = {}
+    inputs: dict[str, list[types.Artifact]] = {}
     for head, (values, score) in found.items():
         best, results = standard_artifacts.HyperParameters(), standard_artifacts.TunerResults()
         for artifact, name, content in (
@@ -64,7 +65,7 @@ def test_what_was_found_becomes_a_part_of_the_config(small: Path) -> None:
     output = standard_artifacts.HyperParameters()
     output.uri = str(small / "found")
     Path(output.uri).mkdir()
-    tuned_config._Executor().Do(inputs, {"overlay": [output]}, {})
+    tuned_config.TunedConfigExecutor().Do(inputs, {"overlay": [output]}, {})
     overlay = str(small / "best.yaml")
     tuning.write(output.uri, overlay)
     told = io.StringIO()

@@ -16,14 +16,15 @@ shortens it to a few numbers per id with hardly a loss.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import tensorflow as tf
 
 from tfx_recommender.trainer.architectures.factors import FactorsHead
 from tfx_recommender.trainer.architectures.mf.settings import BayesianFactorization
-from tfx_recommender.trainer.fitting.problem import Entities, EntityShape, Problem
+from tfx_recommender.trainer.fitting.head import Tensor
+from tfx_recommender.trainer.fitting.problem import EntityShape, EntityTable, Problem
 
 # Ratings of one user or item are cut to pieces of so many, so that pieces have one shape.
 _WIDTH = 16
@@ -59,7 +60,7 @@ def head(config: BayesianFactorization, problem: Problem, seed: int) -> FactorsH
     fitted = fit(
         user,
         item,
-        ((train.rating - problem.rating_mean) / problem.rating_scale).astype(np.float32),
+        ((train.known_rating() - problem.rating_mean) / problem.rating_scale).astype(np.float32),
         catalogue.user_shape.ids,
         catalogue.item_shape.ids,
         user_features,
@@ -98,8 +99,8 @@ def fit(
     """
     size = 1 + config.factors
     sampler = _Sampler(
-        _Side(users, user, item, rating, user_features, size),
-        _Side(items, item, user, rating, item_features, size),
+        _RatingBlocks(users, user, item, rating, user_features, size),
+        _RatingBlocks(items, item, user, rating, item_features, size),
         len(rating),
         config,
         seed,
@@ -111,7 +112,7 @@ def fit(
 
 
 def side_information(
-    entities: Entities, shape: EntityShape, own: np.ndarray, other: np.ndarray, limit: int
+    entities: EntityTable, shape: EntityShape, own: np.ndarray, other: np.ndarray, limit: int
 ) -> list[np.ndarray]:
     """Metadata, and what was rated (or who rated), per row of the embedding table.
 
@@ -161,13 +162,13 @@ class _Features:
         self.values = tf.constant(np.maximum(values, 0).astype(np.float32))
         self.vectors = tf.constant(vectors.astype(np.float32))
 
-    def solve(self, right: tf.Tensor, ridge: tf.Tensor) -> tf.Tensor:
+    def solve(self, right: Tensor, ridge: Tensor) -> Tensor:
         """(F'F + ridge)^-1 right, [F, K]."""
         turned = tf.matmul(self.vectors, right, transpose_a=True)
         return self.vectors @ (turned / (self.values + ridge)[:, None])
 
 
-class _Side:
+class _RatingBlocks:
     """One side's ratings as constants of a graph, in blocks of pieces, and its features."""
 
     def __init__(
@@ -199,7 +200,7 @@ class _Side:
         cell = (block[own] * most_pieces + piece[own]) * _WIDTH + within
         shape = (blocks, most_pieces, _WIDTH)
 
-        def cells(values: np.ndarray, dtype: Any) -> tf.Tensor:
+        def cells(values: np.ndarray, dtype: type[np.int32] | type[np.float32]) -> Tensor:
             table = np.zeros(shape, dtype)
             table.reshape(-1)[cell] = values
             return tf.constant(table)
@@ -217,22 +218,69 @@ class _Side:
         self.rows = tf.constant(rows)
 
 
+class _Prior(TypedDict):
+    """What the prior means of one side depend on.
+
+    Attributes:
+      weights: B of each kind of side information, float32 [F, K].
+      ridges: l of each, float32 [].
+    """
+
+    weights: list[Tensor]
+    ridges: list[Tensor]
+
+
+class _Chain(_Prior):
+    """One side of a sample.
+
+    Attributes:
+      z: biases and vectors, float32 [N, K].
+    """
+
+    z: Tensor
+
+
+class _State(TypedDict):
+    """One sample.
+
+    Attributes:
+      user: of users.
+      item: of items.
+      user_precision: a_u, float32 [users].
+      item_precision: a_i, float32 [items].
+      precision: a, float32 [].
+    """
+
+    user: _Chain
+    item: _Chain
+    user_precision: Tensor
+    item_precision: Tensor
+    precision: Tensor
+
+
 class _Sampler:
     """The chain, wholly inside one TensorFlow function."""
 
     def __init__(
-        self, users: _Side, items: _Side, ratings: int, config: BayesianFactorization, seed: int
+        self,
+        users: _RatingBlocks,
+        items: _RatingBlocks,
+        ratings: int,
+        config: BayesianFactorization,
+        seed: int,
     ) -> None:
         self.users, self.items, self.ratings = users, items, float(ratings)
         self.config = config
         self.random = tf.random.Generator.from_seed(seed)
 
     @tf.function(autograph=False)
-    def run(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def run(self) -> tuple[Tensor, Tensor, Tensor]:
         """Samples of users [S, users, K] and items [S, items, K], and errors [sweeps]."""
         burn_in, sweeps, samples = self.config.burn_in, self.config.sweeps, self.config.samples
 
-        def body(number: tf.Tensor, state: dict[str, Any], kept: tuple[Any, Any, Any]) -> Any:
+        def body(
+            number: Tensor, state: _State, kept: tuple[tf.TensorArray, ...]
+        ) -> tuple[Tensor, _State, tuple[tf.TensorArray, ...]]:
             state, error = self._sweep(state)
             # Each slot keeps the last of its sweeps; those of the burn-in are written over.
             slot = tf.maximum(0, (number - burn_in) * samples // (sweeps - burn_in))
@@ -244,11 +292,11 @@ class _Sampler:
             )
             return number + 1, state, kept
 
-        def slots(side: _Side) -> tf.TensorArray:
+        def slots(side: _RatingBlocks) -> tf.TensorArray:
             shape = [side.count, side.size]
             return tf.TensorArray(tf.float32, samples, element_shape=shape)
 
-        state = {
+        state: _State = {
             "user": self._start(self.users),
             "item": self._start(self.items),
             "user_precision": tf.ones([self.users.count]),
@@ -261,7 +309,7 @@ class _Sampler:
         )
         return users.stack(), items.stack(), errors.stack()
 
-    def _start(self, side: _Side) -> dict[str, tf.Tensor]:
+    def _start(self, side: _RatingBlocks) -> _Chain:
         noise = 0.1 * self.random.normal([side.count, side.size - 1])
         return {
             "z": tf.concat([tf.zeros([side.count, 1]), noise], axis=1),
@@ -269,9 +317,9 @@ class _Sampler:
             "ridges": [tf.constant(1.0) for _ in side.features],
         }
 
-    def _sweep(self, state: dict[str, Any]) -> tuple[dict[str, Any], tf.Tensor]:
+    def _sweep(self, state: _State) -> tuple[_State, Tensor]:
         user_scale, item_scale = state["user_precision"], state["item_precision"]
-        user, mean, precision = self._prior(self.users, state["user"])
+        user_prior, mean, precision = self._prior(self.users, state["user"])
         z, _ = self._draw(
             self.users,
             mean,
@@ -280,12 +328,12 @@ class _Sampler:
             state["precision"] * user_scale,
             item_scale,
         )
-        user["z"] = z
-        item, mean, precision = self._prior(self.items, state["item"])
+        user: _Chain = {"z": z, **user_prior}
+        item_prior, mean, precision = self._prior(self.items, state["item"])
         z, squares = self._draw(
             self.items, mean, precision, z, state["precision"] * item_scale, user_scale
         )
-        item["z"] = z
+        item: _Chain = {"z": z, **item_prior}
 
         of_user, of_item = self.items.other, self.items.own[..., None]
         weighted = squares * tf.gather(user_scale, of_user) * tf.gather(item_scale, of_item)
@@ -305,9 +353,7 @@ class _Sampler:
         }
         return state, tf.reduce_sum(squares) / self.ratings
 
-    def _prior(
-        self, side: _Side, state: dict[str, Any]
-    ) -> tuple[dict[str, Any], tf.Tensor, tf.Tensor]:
+    def _prior(self, side: _RatingBlocks, state: _Chain) -> tuple[_Prior, Tensor, Tensor]:
         """Draws m, L, each B and its l given the vectors; returns the means [N, K] and L."""
         count, size = side.count, side.size
         weights, ridges = list(state["weights"]), list(state["ridges"])
@@ -338,19 +384,19 @@ class _Sampler:
 
     def _draw(
         self,
-        side: _Side,
-        mean: tf.Tensor,
-        precision: tf.Tensor,
-        other: tf.Tensor,
-        own_scale: tf.Tensor,
-        other_scale: tf.Tensor,
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+        side: _RatingBlocks,
+        mean: Tensor,
+        precision: Tensor,
+        other: Tensor,
+        own_scale: Tensor,
+        other_scale: Tensor,
+    ) -> tuple[Tensor, Tensor]:
         """Draws the vectors given the rest: [N, K], and squared residuals of every cell."""
         size = side.size
         inputs = tf.concat([tf.ones_like(other[:, :1]), other[:, 1:]], axis=1)
         pull = mean @ precision
 
-        def block(part: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, tf.Tensor]:
+        def block(part: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
             others, rating, present, own, member, rows = part
             x = tf.gather(inputs, others)  # [pieces, width, K]
             target = rating - tf.gather(other[:, 0], others)
@@ -373,20 +419,20 @@ class _Sampler:
         )
         return tf.gather(tf.reshape(z, [-1, size]), side.place), squares
 
-    def _scale(self, side: _Side, index: tf.Tensor, squares: tf.Tensor) -> tf.Tensor:
+    def _scale(self, side: _RatingBlocks, index: Tensor, squares: Tensor) -> Tensor:
         """Draws one side's precisions, float32 [N], of geometric mean 1 over ratings."""
         index = tf.broadcast_to(index, tf.shape(squares))
         total = tf.math.unsorted_segment_sum(squares, index, side.count)
         scale = self._gamma(_NOISE_PRIOR + side.ratings, _NOISE_PRIOR + total)
         return scale / tf.exp(tf.reduce_sum(side.ratings * tf.math.log(scale)) / self.ratings)
 
-    def _gamma(self, degrees: Any, scale: tf.Tensor) -> tf.Tensor:
+    def _gamma(self, degrees: Tensor | float, scale: Tensor) -> Tensor:
         """Draws Gamma(degrees / 2, rate scale / 2)."""
         shape = tf.shape(scale)
         seed = self.random.make_seeds()[:, 0]
         return 2.0 * tf.random.stateless_gamma(shape, seed, degrees / 2.0) / scale
 
-    def _wishart(self, scatter: tf.Tensor, degrees: float) -> tuple[tf.Tensor, tf.Tensor]:
+    def _wishart(self, scatter: Tensor, degrees: float) -> tuple[Tensor, Tensor]:
         """Draws L ~ Wishart(scatter^-1, degrees), and C with rows of noise: e C ~ N(0, L^-1).
 
         By Bartlett's decomposition: any A with A A' = scatter^-1 will do.
@@ -408,7 +454,7 @@ class _Sampler:
         noise = tf.linalg.inv(tf.linalg.cholesky(precision))
         return tf.cast(precision, tf.float32), tf.cast(noise, tf.float32)
 
-    def _noise(self, count: int, factor: tf.Tensor) -> tf.Tensor:
+    def _noise(self, count: int, factor: Tensor) -> Tensor:
         return self.random.normal([count, factor.shape[0]]) @ factor
 
 

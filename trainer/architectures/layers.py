@@ -107,7 +107,7 @@ class FeatureEncoder(keras.layers.Layer):
         self.width = shape.numeric + size * len(self.tables)
 
     def call(self, entities: EntityBatch[Tensor]) -> Tensor:
-        """Encodes a batch in the form of `Entities.table()`."""
+        """Encodes a batch in the form of `EntityTable.batch`."""
         encoded = [entities["numeric"]]
         for name, table in self.tables.items():
             values = entities["categories"][name]

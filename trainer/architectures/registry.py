@@ -26,7 +26,7 @@ from tfx_recommender.trainer.architectures.wide_deep.settings import (
 )
 
 if TYPE_CHECKING:
-    from tfx_recommender.trainer.architectures.model import Model
+    from tfx_recommender.trainer.architectures.model import ModelModule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Architecture:
     preference: type[Settings]
 
     @property
-    def model(self) -> Model:
+    def model(self) -> ModelModule:
         """Its `model.py`, imported when it is first asked for: that needs TensorFlow."""
         return importlib.import_module(f"{__package__}.{self.name}.model")  # type: ignore[return-value]
 

@@ -120,8 +120,8 @@ class Batches:
         self._size = min(max(1, size), self._examples)
         self.steps = self._examples // self._size
         self._columns = _constants(columns)
-        self._user_table = _constants(catalogue.users.table())
-        self._item_table = _constants(catalogue.items.table())
+        self._user_table = _constants(catalogue.users.batch())
+        self._item_table = _constants(catalogue.items.batch())
 
         ranking = config if isinstance(config, RankingTraining) else None
         self._negatives = (ranking and ranking.negatives) or 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -102,11 +101,11 @@ class Histories:
         """The moment after all training ratings of each user, int [R]."""
         return Moments(self._starts[user], self._ratings[user], np.full(len(user), -1, np.int32))
 
-    def latest(self, moments: Any, length: int) -> tuple[tf.Tensor, tf.Tensor]:
+    def latest(self, moments: Moments, length: int) -> tuple[tf.Tensor, tf.Tensor]:
         """The latest `length` ratings before some moments.
 
         Args:
-          moments: `Moments`, or their columns as tensors, of B rows.
+          moments: of B rows; their columns may be tensors.
           length: how many.
 
         Returns:

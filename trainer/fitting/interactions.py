@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
@@ -13,8 +12,8 @@ class Interactions:
     """Ratings, or what events say, as columns.
 
     Attributes:
-      user: position in the users' `Entities`, int64 [R].
-      item: position in the items' `Entities`, int64 [R].
+      user: position in the users' `EntityTable`, int64 [R].
+      item: position in the items' `EntityTable`, int64 [R].
       rating: float32 [R]; None: the rows are events, which have none.
       time: int64 [R]; None: not known.
       strength: of events, as how many a row counts, float32 [R], above 0; None: all alike.
@@ -22,9 +21,19 @@ class Interactions:
 
     user: np.ndarray
     item: np.ndarray
-    rating: Any
+    rating: np.ndarray | None
     time: np.ndarray | None = None
-    strength: Any = None
+    strength: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.user)
+
+    def known_rating(self) -> np.ndarray:
+        """`rating`, of rows that are known to have one."""
+        assert self.rating is not None, "events have no ratings"
+        return self.rating
+
+    def known_strength(self) -> np.ndarray:
+        """`strength`, of rows that are known to have one."""
+        assert self.strength is not None, "ratings have no strength"
+        return self.strength

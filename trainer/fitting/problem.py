@@ -37,7 +37,7 @@ class EntityShape:
 
 
 @dataclasses.dataclass(frozen=True)
-class Entities:
+class EntityTable:
     """Every user, or every item, of the train split; one more row stands for an unknown one.
 
     Attributes:
@@ -58,7 +58,7 @@ class Entities:
     def __len__(self) -> int:
         return len(self.raw_ids)
 
-    def table(self) -> EntityBatch[np.ndarray]:
+    def batch(self) -> EntityBatch[np.ndarray]:
         """All rows, that of the unknown one last."""
         table: EntityBatch[np.ndarray] = {
             "index": self.index,
@@ -81,8 +81,8 @@ class Catalogue:
       item_shape: the same for items.
     """
 
-    users: Entities
-    items: Entities
+    users: EntityTable
+    items: EntityTable
     user_shape: EntityShape
     item_shape: EntityShape
 
@@ -125,14 +125,14 @@ class Problem:
     @functools.cached_property
     def rating_mean(self) -> float:
         """Of the train split."""
-        return float(self.train.rating.mean(dtype=np.float64))
+        return float(self.train.known_rating().mean(dtype=np.float64))
 
     @functools.cached_property
     def rating_scale(self) -> float:
         """Standard deviation of the train split's ratings; 1 where all are equal."""
-        return float(self.train.rating.std(dtype=np.float64)) or 1.0
+        return float(self.train.known_rating().std(dtype=np.float64)) or 1.0
 
     @functools.cached_property
     def mean_strength(self) -> float:
         """Of the train split's events."""
-        return float(np.mean(self.train.strength, dtype=np.float64))
+        return float(np.mean(self.train.known_strength(), dtype=np.float64))

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from tfx_recommender.trainer.fitting.head import Tensor
-from tfx_recommender.trainer.fitting.problem import Catalogue, Entities, EntityShape
+from tfx_recommender.trainer.fitting.problem import Catalogue, EntityShape, EntityTable
 
 Labels = Mapping[str, np.ndarray]
 """Kind -> a label for each row, bytes [rows], each once."""
@@ -76,7 +76,7 @@ def check(weight: Tensor, labels: Labels) -> None:
             )
 
 
-def _of_side(entities: Entities, shape: EntityShape) -> dict[str, np.ndarray]:
+def _of_side(entities: EntityTable, shape: EntityShape) -> dict[str, np.ndarray]:
     ids = np.array([_OUT_OF_VOCABULARY + b"%d" % row for row in range(shape.ids)], object)
     known = entities.index[:-1] < shape.vocabulary
     ids[entities.index[:-1][known]] = entities.raw_ids[known]

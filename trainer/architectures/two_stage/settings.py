@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -42,7 +42,7 @@ class TowersStage(TowersRanking):
     """The architecture whose ranking head this is."""
 
 
-def _named(value: Any) -> Any:
+def _named(value: object) -> object:
     """`mlp` means `{architecture: mlp}`."""
     return {"architecture": value} if isinstance(value, str) else value
 
