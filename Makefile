@@ -10,7 +10,7 @@ PEERS := .venv-peers
 ROWS := 10000 100000 1000000
 SHIPPED_ROWS := 100000 1000000 17359346
 
-.PHONY: help setup demo test test-fast test-kubeflow bench-speed bench-serving bench-accuracy image lint format lock clean
+.PHONY: help setup demo test test-fast test-kubeflow bench-speed bench-serving bench-accuracy image lint format docs lock clean
 
 help:  ## Lists the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -55,6 +55,9 @@ lint: setup  ## Checks style, types and the direction of imports
 
 format: setup  ## Formats the code
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+docs: setup  ## Writes docs/settings.md, the reference of all settings, from the code
+	@mkdir -p docs && $(BIN)/python -m tfx_recommender.pipeline.settings.reference > docs/settings.md
 
 lock: setup  ## Resolves requirements/*.in anew (needs the network)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" requirements/lock.sh

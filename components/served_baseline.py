@@ -12,6 +12,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import path_utils
 
 from tfx_recommender.components.serving import served_models
+from tfx_recommender.foundation.errors import UserError
 from tfx_recommender.transform.features import SPLITS, Columns
 
 DESCRIPTION_PROPERTY = "description"
@@ -39,8 +40,8 @@ def ServedBaseline(  # noqa: N802 - TFX names a component like a class
       rating_max: largest rating of the scale; likewise.
 
     Raises:
-      RuntimeError: what is served changed since the run began.
-      UserError: a bucket does not answer, or the version's files are not those that were pushed.
+      UserError: what is served changed since the run began, or is damaged; or a bucket does not
+        answer.
     """
     target = path_utils.serving_model_dir(model.uri)
     if not served_digest:
@@ -59,7 +60,9 @@ def ServedBaseline(  # noqa: N802 - TFX names a component like a class
         return
     served = served_models.served(serving_directory)
     if served is None or served.digest != served_digest:
-        raise RuntimeError(f"{serving_directory} changed during the run; run again")
+        raise UserError(
+            f"{serving_directory}: somebody pushed or rolled back since the run began; run again"
+        )
     served_models.fetch(served, target)
     architecture = served.record.get("model", "unknown model")
     model.set_string_custom_property(

@@ -27,6 +27,8 @@ _HEADS = [(name, head) for name in ARCHITECTURES for head in ("rating", "prefere
 
 
 class TunedConfigExecutor(base_executor.BaseExecutor):
+    """What `TunedConfig` does."""
+
     def Do(  # noqa: N802 - TFX's name
         self,
         input_dict: dict[str, list[types.Artifact]],
@@ -61,6 +63,8 @@ class TunedConfigExecutor(base_executor.BaseExecutor):
 
 
 class TunedConfigSpec(types.ComponentSpec):
+    """The inputs and outputs of `TunedConfig`."""
+
     # Kubeflow takes plain channels only, so there is one input of each kind per head.
     INPUTS = {
         f"{kind}_{name}_{head}": ChannelParameter(type=artifact, optional=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from tfx_recommender.foundation.errors import UserError
+from tfx_recommender.foundation.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
     from tfx_recommender.pipeline.settings.config import Config
@@ -48,14 +48,39 @@ def cli() -> None:
     help="Compares with biases and popularity instead of the served model, once; needed after"
     " the split settings were changed.",
 )
-def run(config_path: str, overrides: tuple[str, ...], verbose: bool, rebase_baseline: bool) -> None:
+@click.option("--until", default="", metavar="NODE", help="Runs NODE and what it depends on.")
+@click.option(
+    "--only", default="", metavar="NODE", help="Runs NODE alone, on what the last run made."
+)
+@click.option(
+    "--inline",
+    is_flag=True,
+    help="Runs nodes in this process, one after the other: breakpoint() and debuggers work.",
+)
+@click.option(
+    "--profile", default="", metavar="NODE", help="Writes ROOT/profiles/NODE.pstats (cProfile)."
+)
+def run(
+    config_path: str,
+    overrides: tuple[str, ...],
+    verbose: bool,
+    rebase_baseline: bool,
+    until: str,
+    only: str,
+    inline: bool,
+    profile: str,
+) -> None:
     """Runs the whole pipeline, from ratings to a pushed model."""
+    if until and only:
+        raise ConfigError("--only: give this or --until, not both")
     config = load(config_path, overrides)
     from tfx_recommender.pipeline import commands
     from tfx_recommender.pipeline.local import slim_imports
+    from tfx_recommender.pipeline.local.part import Part
 
-    slim_imports.launch_only()
-    commands.run(config, verbose, rebase_baseline)
+    if not inline:
+        slim_imports.launch_only()
+    commands.run(config, verbose, rebase_baseline, Part(until, only, inline, profile))
 
 
 @cli.command()

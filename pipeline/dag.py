@@ -22,6 +22,7 @@ from tfx_recommender.components.ratings_example_gen.component import RatingsExam
 from tfx_recommender.components.served_baseline import ServedBaseline
 from tfx_recommender.components.tuned_config import TunedConfig
 from tfx_recommender.pipeline import quality_gate
+from tfx_recommender.pipeline.nodes import kind_of
 from tfx_recommender.pipeline.settings.config import Config, node_id, tuner_id
 from tfx_recommender.pipeline.world import World, push_record
 from tfx_recommender.trainer.search_space import SearchSpace
@@ -65,7 +66,7 @@ def create_pipeline(
     candidates: dict[str, Any] = {}
     for name in config.models.chosen():
         trainer = Trainer(
-            run_fn="tfx_recommender.trainer.run_fn.run_fn",
+            **kind_of("Trainer").code,
             examples=rows,
             transform_graph=transform.outputs["transform_graph"],
             schema=schema,
@@ -104,6 +105,7 @@ def create_pipeline(
         destination_state=world.destination_state,
         record=json.dumps(push_record(config.data, config.split)),
         withdrawn=json.dumps(sorted(world.withdrawn)),
+        destination_digest=world.destination_digest,
     )
     return _pipeline(config, [*nodes, selector, pusher], pipeline_root)
 
@@ -126,7 +128,7 @@ def create_tuning(
     for name, head in config.tuned_heads(space):
         settings = _trainer_config(config, name)
         tuner = Tuner(
-            tuner_fn="tfx_recommender.trainer.tuner_fn.tuner_fn",
+            **kind_of("Tuner").code,
             examples=examples.outputs["examples"],
             transform_graph=transform.outputs["transform_graph"],
             schema=examples.outputs["schema_artifact"],
@@ -153,7 +155,7 @@ def _prepare(config: Config, world: World) -> list[Any]:
     RatingsExampleGen, StatisticsGen, ExampleValidator, DataGate, Transform.
     """
     examples = RatingsExampleGen(
-        data=config.data.model_dump_json(),
+        data=config.data.to_json(),
         split=config.split.model_dump_json(),
         relevance_threshold=config.relevance_threshold,
         fingerprint=world.data_fingerprint,
@@ -169,7 +171,7 @@ def _prepare(config: Config, world: World) -> list[Any]:
     transform = Transform(
         examples=rows,
         schema=schema,
-        preprocessing_fn="tfx_recommender.transform.preprocessing.preprocessing_fn",
+        **kind_of("Transform").code,
         splits_config=transform_pb2.SplitsConfig(analyze=[TRAIN_ENTITIES], transform=[]),
         materialize=False,
         disable_statistics=True,
@@ -184,6 +186,12 @@ def _prepare(config: Config, world: World) -> list[Any]:
 
 
 def _pipeline(config: Config, nodes: list[BaseNode], pipeline_root: str | None) -> Pipeline:
+    for node in nodes:
+        known, executor = kind_of(node.id).executor, node.executor_spec.class_path
+        if executor != known:
+            raise LookupError(
+                f"node {node.id}: runs {executor}, and its row in pipeline/nodes.py says {known}"
+            )
     return Pipeline(
         pipeline_name=config.name,
         pipeline_root=pipeline_root or config.root,

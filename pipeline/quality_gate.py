@@ -9,11 +9,7 @@ from google.protobuf import json_format
 from tensorflow_model_analysis.proto import config_pb2
 
 from tfx_recommender.components.evaluator import catalogue
-from tfx_recommender.components.evaluator.predictions import (
-    BASELINE,
-    CANDIDATE,
-    prediction_column,
-)
+from tfx_recommender.components.evaluator.predictions import BASELINE, CANDIDATE, prediction_column
 from tfx_recommender.pipeline.settings.config import Config
 from tfx_recommender.transform import features
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import datetime
+import json
+import os
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from tfx_recommender.foundation.settings import Settings
 from tfx_recommender.transform.features import RESERVED, STRENGTH, Columns, Feature, Side
+
+ROWS_IN_MEMORY = "TFX_RECOMMENDER_ROWS_IN_MEMORY"
+"""The environment variable that brings `rows_in_memory` to ingestion, past the cache key."""
 
 
 class TableFile(Settings):
@@ -180,8 +185,8 @@ class Data(Settings):
     items: EntityFile | None = None
     """The items' metadata."""
     rows_in_memory: Annotated[int, Field(ge=1)] = 10_000_000
-    """So many rows are sorted at a time (some 100 bytes each), whole users; the rest wait on
-    disk, in TMPDIR. Changes no result."""
+    """Number of rows that are sorted at a time, about 100 bytes each; the rest wait on disk, in
+    TMPDIR. Changes no result, and so no cache key."""
 
     @model_validator(mode="after")
     def _check(self) -> Data:
@@ -223,6 +228,17 @@ class Data(Settings):
                 )
         low, high = (None, None) if self.ratings is None else self.ratings.rating_range
         return Columns(low, high, self.interactions.timestamp is not None, tuple(features))
+
+    def to_json(self) -> str:
+        """All that results depend on, as JSON for `from_json`."""
+        return self.model_dump_json(exclude={"rows_in_memory"})
+
+    @classmethod
+    def from_json(cls, text: str) -> Data:
+        """The inverse of `to_json`; `rows_in_memory` comes from the environment, if it is there."""
+        rows = os.environ.get(ROWS_IN_MEMORY)
+        given = json.loads(text) | ({"rows_in_memory": int(rows)} if rows else {})
+        return cls.model_validate(given)
 
 
 class LeaveLastOut(Settings):

@@ -14,17 +14,18 @@ from rich.markup import escape
 
 
 @contextlib.contextmanager
-def chatter_to(path: str | None) -> Iterator[Console]:
+def chatter_to(path: str | None, plain: bool = False) -> Iterator[Console]:
     """Sends all that the libraries write, C++ too, to a file, appending.
 
     Args:
       path: the log file; None leaves the chatter on the screen.
+      plain: whether nothing may be drawn on the screen, where somebody types into a debugger.
 
     Yields:
       A console on the real standard error.
     """
     if path is None:
-        yield Console(stderr=True, soft_wrap=True)
+        yield Console(stderr=True, soft_wrap=True, force_terminal=False if plain else None)
         return
     sys.stdout.flush()
     sys.stderr.flush()

@@ -18,6 +18,8 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
+from tfx_recommender.pipeline.nodes import NODE_KINDS
+
 # Imported under `try` wherever they are imported at all: their absence is provided for.
 _OPTIONAL = frozenset(
     {
@@ -42,14 +44,11 @@ _NAMED = frozenset(
 )
 # What a component's declaration imports for its executor's sake.
 _EXECUTORS = frozenset(
-    {
-        "keras_tuner",
-        "tensorflow_data_validation",
-        "tfx.components.example_validator.executor",
-        "tfx.components.statistics_gen.executor",
-        "tfx.components.trainer.executor",
-        "tfx.components.transform.executor",
-        "tfx.components.tuner.executor",
+    {"keras_tuner", "tensorflow_data_validation"}
+    | {
+        row.executor.rpartition(".")[0]
+        for row in NODE_KINDS.values()
+        if row.executor and row.executor.startswith("tfx.")
     }
 )
 

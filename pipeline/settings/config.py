@@ -222,7 +222,10 @@ class Config(Settings):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
     """Of everything random."""
     parallel_nodes: Annotated[int, Field(ge=1)] = 2
-    """How many nodes of a local run work at the same time, at most; each has memory of its own."""
+    """Maximum number of nodes of a local run that work at once; each has its own memory."""
+    threads_per_node: Annotated[int, Field(ge=1)] | None = None
+    """TensorFlow's threads in each node of a local run. Null: the machine's processors divided by
+    `parallel_nodes`. Results depend on it in the last digits, so another number trains anew."""
     kubeflow: Kubeflow | None = None
     """How the steps run on a cluster; local runs do not need it."""
 
@@ -298,6 +301,12 @@ class Config(Settings):
     def serving_directory(self) -> str:
         """Where versions are pushed to: a folder, or a URL."""
         return os.path.join(self.serving_root, self.name)
+
+    @property
+    def threads(self) -> int:
+        """TensorFlow's threads in each node of a local run on this machine."""
+        share = len(os.sched_getaffinity(0)) // self.parallel_nodes
+        return self.threads_per_node or max(1, share)
 
     def tuned_heads(self, space: SearchSpace) -> list[tuple[str, str]]:
         """(architecture, head) of whatever is both configured and in the search space.

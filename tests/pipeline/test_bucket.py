@@ -101,6 +101,33 @@ def test_a_reader_never_sees_part_of_a_model_whenever_the_push_is_killed(
     assert served_models.served(place) == last
 
 
+@pytest.mark.parametrize("is_first", [True, False], ids=["the first push", "a later push"])
+def test_s9_who_writes_the_manifest_a_moment_later_is_refused_by_the_store(
+    server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_first: bool
+) -> None:
+    """Between the last look at the manifest and its write, another push begins and ends."""
+    place = f"s3://models/raced-{is_first}"
+    sources = [model(tmp_path, name) for name in "abc"]
+    if not is_first:
+        served_models.push(sources[0], place, {})
+    # s3fs makes the method on each object, and fsspec keeps one object for the same arguments.
+    bucket = fsspec.filesystem("s3", use_listings_cache=False)
+    pipe_file = bucket.pipe_file
+
+    def overtaken(*args: Any, **kwargs: Any) -> None:
+        monkeypatch.undo()
+        served_models.push(sources[1], place, {})
+        pipe_file(*args, **kwargs)
+
+    monkeypatch.setattr(bucket, "pipe_file", overtaken)
+    with pytest.raises(UserError, match="somebody else pushed or rolled back meanwhile; run"):
+        served_models.push(sources[2], place, {})
+    served = served_models.served(place)
+    assert served is not None
+    assert served.digest == served_models.digest(sources[1])
+    assert len(served_models.versions(place)) == 2 - is_first
+
+
 def test_keys_that_are_refused_are_told_in_one_line(
     server: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

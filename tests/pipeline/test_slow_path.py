@@ -14,6 +14,9 @@ from rich.console import Console
 
 from tests.conftest import SMALL_CONFIG, user_id, write_config, write_metadata
 from tfx_recommender.components.evaluator import verdict
+from tfx_recommender.pipeline.local import summary
+from tfx_recommender.pipeline.local.part import Part
+from tfx_recommender.pipeline.local.store import Store
 from tfx_recommender.transform import column_files
 
 pytestmark = pytest.mark.slow
@@ -94,10 +97,10 @@ def outputs(folder: Path) -> dict[str, str]:
     from tfx_recommender.pipeline.settings import config_file
 
     settings = config_file.load(str(folder / "config.yaml"))
-    store = runner.Store(str(folder / "metadata.sqlite"))
-    run = runner.Run(runner.new_run_id())
+    store = Store(str(folder / "metadata.sqlite"))
+    run = summary.Run()
     pipeline = dag.create_pipeline(settings)
-    runner.run(pipeline, store, Progress(Console(quiet=True)), run, until="Transform")
+    runner.run(pipeline, store, Progress(Console(quiet=True)), run, Part(until="Transform"))
 
     def uri(node: str, key: str) -> str:
         return store.outputs(run.executions[node])[key].uri
@@ -190,9 +193,7 @@ def evaluation(outputs: dict[str, str], ranked_users: int, folder: Path) -> Any:
     """The baseline compared with itself."""
     import apache_beam as beam
 
-    from tfx_recommender.components.evaluator import (
-        comparison,
-    )
+    from tfx_recommender.components.evaluator import comparison
     from tfx_recommender.pipeline.dag import BEAM_ARGUMENTS
 
     splits = {
