@@ -73,11 +73,12 @@ def test_what_was_found_becomes_a_part_of_the_config(small: Path) -> None:
     assert "RMSE 0.9000" in told.getvalue()
     assert "l2=0.0123, training.epochs=3" in told.getvalue()
     loaded = config_file.load(str(write_config(small)), [f"@{overlay}", "seed=9"])
-    assert loaded.models.mf is not None
-    assert loaded.models.mf.preference.l2 == 0.0123
-    assert loaded.models.mf.preference.training.epochs == 3
-    assert loaded.models.mf.preference.training.batch_size == 128  # what was not tried stays
-    assert loaded.models.mf.rating.factors == 7
+    mf = loaded.models.chosen()["mf"]
+    assert mf.preference.l2 == 0.0123
+    assert mf.preference.training.epochs == 3
+    assert mf.preference.training.batch_size == 128  # what was not tried stays
+    assert mf.rating is not None
+    assert mf.rating.factors == 7
     assert loaded.seed == 9
     with pytest.raises(ConfigError, match=r"nowhere.yaml: cannot be read"):
         config_file.load(str(small / "config.yaml"), ["@nowhere.yaml"])

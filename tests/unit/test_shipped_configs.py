@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tfx_recommender.components.ratings_example_gen import dataset, ratings_table
 from tfx_recommender.foundation.errors import BadDataError
