@@ -1,4 +1,4 @@
-"""The baseline before the first push: biases for ratings, if there are any, and popularity."""
+"""The baseline before the first push: biases predict ratings (not events), popularity ranks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def export(splits: Mapping[str, str], target: str, columns: Columns) -> None:
     """Fits on the train split and writes the SavedModel.
 
     Args:
-      splits: split -> file pattern of its tf.Examples; all are hidden from recommendations.
+      splits: split -> file pattern of its tf.Examples; `recommend` hides the ratings of all.
       target: the SavedModel's folder.
       columns: the column contract, without times and features.
     """
@@ -42,7 +42,7 @@ def export(splits: Mapping[str, str], target: str, columns: Columns) -> None:
 
 
 def entities(ids: pa.DictionaryArray) -> EntityTable:
-    """The distinct ids as users or items without features, in their order."""
+    """The distinct ids, in their order, as users or items without features."""
     count = len(ids.dictionary)
     return EntityTable(
         raw_ids=np.array(ids.dictionary.to_pylist(), object),
@@ -53,5 +53,5 @@ def entities(ids: pa.DictionaryArray) -> EntityTable:
 
 
 def shape(side: Side, of: EntityTable) -> EntityShape:
-    """The shape of `entities`."""
+    """The sizes of users or items without features."""
     return EntityShape(side, len(of) + 1, len(of), 0, {})

@@ -1,4 +1,4 @@
-"""TunedConfig: the best hyperparameters of every search as one overlay of the config."""
+"""TunedConfig: the best hyperparameters of all searches, as a file that overrides the config."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class TunedConfigSpec(types.ComponentSpec):
 
 
 class TunedConfig(base_component.BaseComponent):
-    """Collects what Tuner nodes found.
+    """Collects the results of Tuner nodes.
 
     Output `overlay`: `overlay.yaml`, for `run CONFIG --set @FILE`, numbers to three digits; and
     `searches.json`: a list of architecture, head, values, score (RMSE or NDCG on validation, of
@@ -102,5 +102,5 @@ def _read(artifacts: list[types.Artifact], name: str) -> Any:
 
 
 def _short(value: object) -> object:
-    """Numbers to three digits: more is chance."""
+    """Rounds numbers to three digits; further digits are noise."""
     return float(f"{value:.3g}") if isinstance(value, float) else value

@@ -9,12 +9,13 @@ Signatures (ids are strings, scores float32; an unknown id is scored as unknown)
   without anything the user is known to have rated or named as liked; `liked_item_ids` is padded
   with "" (L may be 0); where k exceeds what is left, padded with "" and -inf.
 
-A model of events predicts no rating, and no output of it is called so: `serving_default` gives
-`preference[B]` alone, and so does `score(user_id[B], item_id[B]) -> preference[B]`. A preference
-orders the items of one user; it compares no users, has no unit and no bounds, and only where it was
-learnt by logistic MF is its sigmoid a probability (see `losses`).
+A model of events predicts no rating: `serving_default` returns only `preference[B]`, and so does
+`score(user_id[B], item_id[B]) -> preference[B]`. A preference orders the items of one user. It does
+not compare users, and has no unit and no bounds. Its sigmoid is a probability only if the loss was
+logistic MF (see `losses`).
 
-The users' and items' metadata travel inside, so all but the first need only ids.
+The SavedModel holds the metadata of users and items, so all signatures but `serving_default` need
+only ids.
 """
 
 from __future__ import annotations
@@ -59,10 +60,10 @@ def export(
       columns: the column contract.
       transform: the transform graph that `serving_default` applies; None for a model without
         features, whose `serving_default` needs only the ids.
-      train: the train split, which says who rated an item.
-      known: every known rating of every split: what `recommend` hides. Nothing is learnt from
+      train: the train split; liked items of an unknown user stand for the users who rated them.
+      known: the ratings of all splits, which `recommend` hides; the model does not learn from
         them.
-      card: written as JSON beside the model: what it is, and how its data were split.
+      card: written as JSON beside the model; what the model is, and how its data were split.
     """
     served = _ServedModel(model, catalogue, columns, transform, train, known)
     string = tf.string
@@ -93,7 +94,7 @@ def export(
 
 
 class _EntityLookup(tf.Module):
-    """Looks up users, or items, by raw id: table row and features."""
+    """Users, or items, by raw id: row in the embedding table and features."""
 
     def __init__(self, entities: EntityTable, shape: EntityShape) -> None:
         super().__init__()
@@ -106,7 +107,7 @@ class _EntityLookup(tf.Module):
         )
 
     def rows(self, raw_ids: Tensor) -> EntityBatch[Tensor]:
-        """A batch of entities, as the heads take them; unknown ids hash to an OOV bucket."""
+        """A batch of raw ids [...], as heads take it; an unknown id is hashed to an OOV bucket."""
         position = self.position.lookup(raw_ids)
         rows: EntityBatch[Tensor] = tf.nest.map_structure(
             lambda column: tf.gather(column, position), self.table
@@ -118,7 +119,7 @@ class _EntityLookup(tf.Module):
 
 
 class _History(tf.Module):
-    """Which items each user is known to have rated, as positions in the catalogue."""
+    """The items that each user is known to have rated, as positions in the catalogue."""
 
     def __init__(self, known: SplitRows, items: EntityTable) -> None:
         super().__init__()
@@ -128,7 +129,7 @@ class _History(tf.Module):
         rated = position < len(items)
         user, position = user[rated], position[rated]
         offsets = np.append(0, np.cumsum(np.bincount(user, minlength=len(users))))
-        # One more, empty history: that of an unknown user.
+        # One more history, which is empty: that of an unknown user.
         self.offsets = tf.Variable(np.append(offsets, offsets[-1]), trainable=False)
         self.positions = tf.Variable(position[np.argsort(user, kind="stable")], trainable=False)
         self.user = _id_table(users, default=len(users))
@@ -158,7 +159,7 @@ class _ServedModel(tf.Module):
         self.users = _EntityLookup(catalogue.users, catalogue.user_shape)
         self.items = _EntityLookup(catalogue.items, catalogue.item_shape)
         self.history = _History(known, catalogue.items)
-        # The age of what is named in a request; infinite, as all ages, where times are not known.
+        # Age of an item that a request names as liked; without times all ages are infinite.
         self.now = np.inf if train.time is None else 0.0
         head = model.preference_head
         # Each part is a variable, without the row of the unknown item.
@@ -178,7 +179,7 @@ class _ServedModel(tf.Module):
                 for name, spec in transform.raw_feature_spec().items()
                 if name in (USER_ID, ITEM_ID, *(f.name for f in columns.features))
             }
-            # Not tft's Keras layer: saving that traces the same graph four times more.
+            # Not tft's Keras layer: saving it traces the same graph four times more.
             self.transform_graph = tf.saved_model.load(transform.transform_savedmodel_dir)
         else:
             self.raw_spec = {
@@ -200,7 +201,7 @@ class _ServedModel(tf.Module):
         return self.model.predict(users, items)
 
     def _unused(self, batch: Tensor) -> dict[str, Tensor]:
-        """What the transform graph takes and serving does not have; nothing depends on it."""
+        """Columns that the transform graph takes and a request lacks; no output depends on them."""
         integers = (*WEIGHTS, TIMESTAMP) if self.columns.has_timestamp else WEIGHTS
         unused = {name: tf.zeros([batch, 1], tf.int64) for name in integers}
         return unused | {self.columns.value: tf.zeros([batch, 1])}

@@ -1,4 +1,4 @@
-"""Reads what ingestion wrote, once, into columns in memory."""
+"""Reads the files that ingestion wrote into columns in memory."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from tfx_recommender.transform.features import (
 
 @dataclasses.dataclass(frozen=True)
 class SplitRows:
-    """The rows of one split. Each distinct id is held once, in order of first appearance.
+    """The rows of one split; ids are codes into the distinct ids, in order of first appearance.
 
     Attributes:
-      user_id: [R] codes into distinct ids (binary).
-      item_id: likewise.
-      rating: float32 [R]; None, like the others: there is none, or it was not asked for.
-      time: int64 [R].
-      strength: of events, float32 [R].
+      user_id: binary [R].
+      item_id: binary [R].
+      rating: float32 [R]; None: events have none, or it was not read.
+      time: int64 [R]; None: not known, or not read.
+      strength: of events, float32 [R], above 0; None: ratings have none, or it was not read.
     """
 
     user_id: pa.DictionaryArray
@@ -56,10 +56,10 @@ def serialized_examples(file_pattern: str) -> tf.data.Dataset:
 
 
 def read(file_pattern: str, columns: Columns | None = None) -> SplitRows:
-    """All rows of a split: ids, and, given the column contract, all else but features.
+    """All rows of a split: ids and, if `columns` is given, ratings or strengths and times.
 
     Args:
-      file_pattern: that of its tf.Examples; what is read are the `column_files` beside them.
+      file_pattern: of the split's tf.Examples; the `column_files` beside them are read instead.
       columns: the column contract.
     """
     found = column_files.read(file_pattern)
@@ -73,7 +73,7 @@ def read(file_pattern: str, columns: Columns | None = None) -> SplitRows:
 
 
 def concatenate(*splits: SplitRows) -> SplitRows:
-    """The ids of all rows, one after the other; equal ids have equal codes."""
+    """The ids of the rows of all splits in order; equal ids have equal codes."""
     user_id, item_id = (
         pa.chunked_array([getattr(split, name) for split in splits])
         .unify_dictionaries()
@@ -89,10 +89,10 @@ def catalogue_of(
     """The users and items of the train split, in order of first appearance.
 
     Args:
-      entity_files: the pattern of TRAIN_ENTITIES, whose rows go through the transform graph.
+      entity_files: file pattern of TRAIN_ENTITIES.
       columns: the column contract.
-      transform: the transform graph.
-      oov_buckets: embeddings that ids out of vocabulary share.
+      transform: the transform graph, which encodes these rows.
+      oov_buckets: number of embeddings that ids out of vocabulary share.
     """
     examples = tf.concat(list(serialized_examples(entity_files).batch(1 << 16)), axis=0)
     raw = tf.io.parse_example(examples, transform.raw_feature_spec())

@@ -60,9 +60,9 @@ def run_fn(fn_args: FnArgs) -> None:
     """Trains one architecture and writes its SavedModel (called by TFX's Trainer).
 
     Args:
-      fn_args: TFX's `FnArgs`. `train_files` is one pattern, the train split; `eval_files` are
-        three: validation; test, of which only the ids are read, to be hidden from
-        recommendations; and train_entities. `custom_config` is a `TrainerConfig`.
+      fn_args: from TFX. `train_files` is one pattern, the train split; `eval_files` are
+        three: validation; test, of which only ids are read, so that `recommend` hides them;
+        and train_entities. `custom_config` is a `TrainerConfig`.
     """
     config: TrainerConfig = fn_args.custom_config
     seed = config["seed"]
@@ -71,11 +71,11 @@ def run_fn(fn_args: FnArgs) -> None:
     given = read(fn_args, config)
     columns, catalogue = given.columns, given.catalogue
     row = ARCHITECTURES[config["architecture"]]
-    # Events have no ratings: there is no such head, and no settings for it.
+    # Events have no ratings, and so no rating head and no settings for it.
     rating = row.rating.model_validate(config["rating"]) if config["rating"] is not None else None
     preference = row.preference.model_validate(config["preference"])
     problem = given.problem(history_length(rating, preference), seed)
-    # TFX gives a base model where the DAG names one.
+    # The DAG names a base model only for a warm start.
     start = warm_start.Start(fn_args.base_model, catalogue) if fn_args.base_model else None
     with tf.summary.create_file_writer(fn_args.model_run_dir).as_default():
         fitted = fit(
@@ -105,7 +105,7 @@ def run_fn(fn_args: FnArgs) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Input:
-    """What a node has read.
+    """The input of a Trainer or Tuner node.
 
     Attributes:
       columns: the column contract.
@@ -122,7 +122,12 @@ class Input:
     validation_rows: input_data.SplitRows
 
     def problem(self, history: int, seed: int) -> Problem:
-        """What to fit, for heads that see so many of a user's ratings before."""
+        """What to fit.
+
+        Args:
+          history: number of a user's most recent ratings that heads use.
+          seed: of everything random.
+        """
         train, validation = (
             input_data.interactions(rows, self.catalogue.users, self.catalogue.items)
             for rows in (self.train_rows, self.validation_rows)
@@ -131,10 +136,10 @@ class Input:
 
 
 def read(fn_args: FnArgs, config: DataConfig) -> Input:
-    """Reads the splits to learn from and to stop by, and the transform graph.
+    """Reads the train and validation splits and the transform graph.
 
     Args:
-      fn_args: TFX's `FnArgs`; of `eval_files` the first is validation, the last train_entities.
+      fn_args: from TFX; of `eval_files` the first is validation, the last train_entities.
       config: says what the columns are.
     """
     columns = Columns.from_dict(config["columns"])
@@ -161,14 +166,13 @@ def fit(
 
     Args:
       architecture: a key of `registry.ARCHITECTURES`.
-      rating: its rating head's settings; None: the problem is one of events, and there is no
-        such head.
-      preference: its ranking head's settings.
+      rating: settings of its rating head; None for events.
+      preference: settings of its ranking head.
       problem: what to fit.
-      rating_range: smallest and largest rating of the scale; None likewise.
+      rating_range: smallest and largest rating of the scale; None for events.
       seed: of everything random.
-      members: how many models, each from a seed of its own, are averaged.
-      start: the model to begin from; all members begin from it.
+      members: number of models that are averaged, each from a seed of its own.
+      start: the served model's weights; None: training starts cold.
     """
     ratings, preferences = [], []
     for member in range(members):

@@ -1,4 +1,4 @@
-"""The file that says what a search for hyperparameters may try. Free of TensorFlow.
+"""The search space: the hyperparameters that a search may try. Free of TensorFlow.
 
     mlp:
       rating:
@@ -6,9 +6,9 @@
         l2: {log: [0.0001, 0.1]}
         training.learning_rate: {log: [0.001, 0.02]}
 
-An architecture, a head, and for each hyperparameter (dots lead into its parts) either the values
-to choose from (`choice`), or the two ends of a range: of integers (`integer`), of numbers
-(`linear`), or of numbers that are tried evenly by their logarithms (`log`).
+The levels are architecture, head and hyperparameter (dots lead into its parts). A hyperparameter
+has either values to choose from (`choice`) or the two ends of a range: of integers (`integer`), of
+numbers (`linear`), or of numbers whose logarithms are spread evenly (`log`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tfx_recommender.trainer.architectures.registry import ARCHITECTURES
 
 
 class Range(Settings):
-    """What one hyperparameter may be; exactly one of these."""
+    """The values of one hyperparameter; exactly one field is given."""
 
     choice: Annotated[tuple[object, ...], Field(min_length=1)] | None = None
     integer: tuple[int, int] | None = None
@@ -42,12 +42,12 @@ class Range(Settings):
         return self
 
     def values(self) -> tuple[object, ...]:
-        """Every choice, or both ends."""
+        """Every choice, or both ends of the range."""
         return self.choice or self.integer or self.linear or self.log or ()
 
 
 class SearchSpace(RootModel[dict[str, dict[str, dict[str, Range]]]]):
-    """Architecture -> head -> hyperparameter -> what it may be."""
+    """Architecture -> head -> hyperparameter -> its values."""
 
     @model_validator(mode="after")
     def _check(self) -> SearchSpace:

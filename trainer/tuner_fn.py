@@ -1,4 +1,4 @@
-"""The `tuner_fn` of a Tuner node: tries hyperparameters of one head, judged on validation."""
+"""The `tuner_fn` of a Tuner node: tries hyperparameters of one head on the validation split."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ class TunerConfig(run_fn.DataConfig):
 
 
 def tuner_fn(fn_args: FnArgs) -> TunerFnResult:
-    """What TFX's Tuner runs.
+    """The search that TFX's Tuner runs.
 
     Args:
-      fn_args: TFX's `FnArgs`; `train_files` is the train split, `eval_files` are validation and
+      fn_args: from TFX; `train_files` is the train split, `eval_files` are validation and
         train_entities. `custom_config` is a `TunerConfig`.
     """
     config: TunerConfig = fn_args.custom_config
@@ -86,14 +86,14 @@ class _Search(keras_tuner.Tuner):
     def run_trial(
         self, trial: keras_tuner.engine.trial.Trial, **kwargs: object
     ) -> dict[str, float]:
-        """One trial."""
+        """Fits the head with the trial's hyperparameters; returns its validation metric."""
         config, seed = self.config, self.config["seed"]
         values = nested(trial.hyperparameters.values, config["settings"])
         settings = self.settings.model_validate(values)
         problem = self.given.problem(history_length(settings), seed)
         if config["head"] == "rating":
             scale = self.given.columns.rating_range
-            assert scale is not None, "events have no such head"
+            assert scale is not None, "events have no rating head"
             head = model.fit_rating(config["architecture"], settings, problem, Fitter(seed))
             return {"rmse": validation.rmse(head, problem, scale)}
         head = model.fit_preference(config["architecture"], settings, problem, Fitter(seed))

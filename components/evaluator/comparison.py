@@ -1,4 +1,4 @@
-"""Scores the test split with candidate and baseline, and lets TFMA compute, slice and judge."""
+"""Scores the test split with candidate and baseline; TFMA computes metrics and checks gates."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ from tfx_recommender.transform.features import (
 )
 
 _BATCH = 4096
-# Of negatives and of the sample of users: the same whatever seed a model was trained with, so that
-# models of several seeds compare.
+# Seed of the negatives and of the sample of users. It does not depend on a model's seed, so models
+# of different seeds can be compared.
 _SEED = 0
 
 
@@ -78,9 +78,9 @@ def evaluate(
       candidate: the candidate's SavedModel.
       baseline: the baseline's SavedModel.
       eval_config: TFMA's EvalConfig as JSON.
-      relevance_threshold: smallest label of a held-out item that is ranked.
+      relevance_threshold: smallest label of a row whose item is ranked.
       k: length of the lists of recommended items.
-      ranked_users: users whose items are ranked, at most, drawn at random; 0: all.
+      ranked_users: maximum number of users whose items are ranked, drawn at random; 0: all.
       pipeline: the Beam pipeline to run TFMA in.
       output_path: the folder for TFMA's results and the verdict.
 
@@ -88,7 +88,7 @@ def evaluate(
       Whether every gate is passed.
 
     Raises:
-      UserError: ratings are to be compared, and a model predicts none.
+      UserError: the EvalConfig compares ratings, but a model predicts none.
     """
     config = json_format.Parse(eval_config, config_pb2.EvalConfig())
     label_key = config.model_specs[0].label_key
@@ -109,7 +109,7 @@ def evaluate(
         train_counts = np.bincount(codes[of_train], minlength=codes.max() + 1)[codes[of_test]]
         slices[column] = _lists(deciles(train_counts).astype(bytes), np.ones(len(label), int))
     features = {key for spec in config.slicing_specs for key in spec.feature_keys}
-    # A feature that no row has is missed by TFMA, as it should be.
+    # TFMA reports a feature that no row has as a missing slice.
     given = sorted(features & set(test_rows.schema.names))
     slices |= {name: test_rows.column(name) for name in given}
     groups = _Groups(list(slices.values()))
@@ -183,7 +183,7 @@ def _scorer(served: SavedModel, user_ids: np.ndarray, item_ids: np.ndarray) -> r
 
 
 def _is_sampled(users: np.ndarray, is_relevant: np.ndarray, at_most: int) -> np.ndarray:
-    """Which rows are of one of so many users with a relevant one, drawn at random: bool [R]."""
+    """Whether a row is of one of `at_most` users with a relevant row, drawn at random: bool [R]."""
     found = np.unique(users[is_relevant])
     if 0 < at_most < len(found):
         found = np.random.default_rng(_SEED).choice(found, at_most, replace=False)
@@ -195,14 +195,14 @@ def _names(ids: pa.DictionaryArray) -> np.ndarray:
 
 
 class _Groups:
-    """Test rows that no slice tells apart, as one wide row: TFMA's time goes by rows.
+    """Test rows that are in the same slices, as one wide row: TFMA takes its time per row.
 
     Attributes:
       first: a test row of each group, int [groups].
     """
 
     def __init__(self, slices: list[pa.Array]) -> None:
-        """Groups rows by the values, lists of bytes [R], of what slices are made of."""
+        """Groups rows by the values of the features of slices, lists of bytes [R] each."""
         plain = (values.cast(pa.list_(pa.binary())) for values in slices)
         texts = (pc.fill_null(pc.binary_join(values, b"\0"), b"") for values in plain)
         codes = np.stack([text.dictionary_encode().indices.to_numpy() for text in texts], axis=1)

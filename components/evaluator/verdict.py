@@ -1,6 +1,6 @@
-"""What an evaluation found: metrics of both models, and in plain words why a gate stopped one.
+"""The verdict of an evaluation: metrics of both models, and the reasons of failed gates.
 
-TFMA's own files stay beside it; reading them takes TFMA, and seconds. This extract is JSON.
+It is extracted from TFMA's files into JSON, because reading those needs TFMA and takes seconds.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class _Verdict(TypedDict):
 
 
 def write(evaluation_uri: str) -> bool:
-    """Extracts the verdict from what TFMA wrote to the folder; returns whether every gate passed.
+    """Writes `verdict.json` beside TFMA's files; returns whether every gate passed.
 
-    `verdict.json`: `reasons`, and for `candidate` and `baseline` a list, all rows first, of
-    `slice` ([feature, value] pairs) and `metrics` (name -> number; null where it is not finite).
+    It holds `reasons`, and for `candidate` and `baseline` a list, all rows first, of `slice`
+    ([feature, value] pairs) and `metrics` (name -> number; null where it is not finite).
     """
     import tensorflow_model_analysis as tfma
 
@@ -75,7 +75,7 @@ def metrics_of(evaluation_uri: str, model: str) -> dict[str, float]:
 
 
 def sliced_metrics_of(evaluation_uri: str, model: str) -> dict[SliceKey, dict[str, float]]:
-    """Likewise, of each slice that the evaluation computed, in order of slices."""
+    """A model's metrics on each slice, by name (NaN where TFMA has none), in order of slices."""
     verdict = _read(evaluation_uri)
     return {
         tuple((feature, value) for feature, value in entry["slice"]): {
@@ -86,7 +86,7 @@ def sliced_metrics_of(evaluation_uri: str, model: str) -> dict[SliceKey, dict[st
 
 
 def reasons(evaluation_uri: str) -> list[str]:
-    """Why the candidate is not blessed, a line for each failed gate; none if it is blessed."""
+    """Why the candidate is not blessed, one line per failed gate; empty if it is blessed."""
     return _read(evaluation_uri)["reasons"]
 
 

@@ -3,14 +3,14 @@
     y_ui ~ N(b_u + b_i + <p_u, q_i>, 1 / (a a_u a_i))
     (b_u, p_u) ~ N(m + F_u B, L^-1),   B ~ N(0, (l L)^-1),   (m, L) ~ Normal-Wishart,
 
-and the same for items. Salakhutdinov and Mnih: Bayesian PMF using MCMC (2008), section 3, with a
-linear prior on side information (Simm et al.: Macau, 2017, section 2), with what a user rated,
-and who rated an item, as such (Rendle, Zhang, Koren: On the Difficulty of Evaluating Baselines,
-2019), and with a precision of its own for each user and item (Lakshminarayanan, Bouchard,
-Archambeau: Robust Bayesian Matrix Factorisation, 2011).
+and the same for items. Salakhutdinov and Mnih: Bayesian PMF using MCMC (2008), section 3, with
+three additions: a linear prior on side information F (Simm et al.: Macau, 2017, section 2); the
+items that a user rated, and the users who rated an item, as side information (Rendle, Zhang, Koren:
+On the Difficulty of Evaluating Baselines, 2019); and a precision for each user and each item
+(Lakshminarayanan, Bouchard, Archambeau: Robust Bayesian Matrix Factorisation, 2011).
 
-The mean prediction over samples is one dot product of all samples side by side; `_distil`
-shortens it to a few numbers per id with hardly a loss.
+The mean prediction over samples is a dot product of the vectors of all samples, concatenated.
+`_distil` approximates it by short vectors.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from tfx_recommender.trainer.architectures.mf.settings import BayesianFactorizat
 from tfx_recommender.trainer.fitting.head import Tensor
 from tfx_recommender.trainer.fitting.problem import EntityShape, EntityTable, Problem
 
-# Ratings of one user or item are cut to pieces of so many, so that pieces have one shape.
+# The ratings of a user or item are cut into pieces of this length, so that all have one shape.
 _WIDTH = 16
-# So many pieces are worked on at once: bounds the memory of a draw.
+# Number of pieces that are processed at once; bounds the memory of a draw.
 _PIECES = 1 << 14
-# Pseudo-observations: of the mean (Normal-Wishart), of a precision (Gamma).
+# Pseudo-observations of the priors: of the mean (Normal-Wishart), and of a precision (Gamma).
 _MEAN_PRIOR, _NOISE_PRIOR = 2.0, 20.0
 
 
@@ -84,7 +84,7 @@ def fit(
     config: BayesianFactorization,
     seed: int,
 ) -> Factors:
-    """Samples and averages.
+    """The mean prediction over samples of the posterior.
 
     Args:
       user: int [R], below `users`.
@@ -93,7 +93,7 @@ def fit(
       users: number of users.
       items: number of items.
       user_features: kinds of side information, float32 [users, F] each.
-      item_features: likewise, [items, F].
+      item_features: kinds of side information, float32 [items, F] each.
       config: hyperparameters.
       seed: of the sampler.
     """
@@ -114,17 +114,20 @@ def fit(
 def side_information(
     entities: EntityTable, shape: EntityShape, own: np.ndarray, other: np.ndarray, limit: int
 ) -> list[np.ndarray]:
-    """Metadata, and what was rated (or who rated), per row of the embedding table.
+    """Side information of each row of an embedding table: metadata, and the rated items.
+
+    For items, the users who rated them take the place of rated items.
 
     Args:
       entities: one side.
       shape: its table.
-      own: its table rows of all training ratings, int [R].
-      other: the other side's, int [R].
-      limit: of each category's values, and of what was rated, the most frequent so many count.
+      own: the table rows of this side in all training ratings, int [R].
+      other: those of the other side, int [R].
+      limit: maximum number of values of a category, and of rated items; the most frequent are
+        kept.
 
     Returns:
-      Both kinds, float32 [shape.ids, F]; 0 for OOV buckets, whose ids have nothing in common.
+      Metadata and rated items, float32 [shape.ids, F] each; 0 for OOV buckets.
     """
     known = entities.index < shape.vocabulary
     rows = entities.index[known]
@@ -154,7 +157,7 @@ def _indicators(row: np.ndarray, value: np.ndarray, rows: int, limit: int) -> np
 
 
 class _Features:
-    """One kind of side information F, and what solving with F'F + l takes for any l."""
+    """One kind of side information F, and a decomposition that solves F'F + l for any l."""
 
     def __init__(self, table: np.ndarray) -> None:
         self.table, self.width = tf.constant(table), table.shape[1]
@@ -190,7 +193,7 @@ class _RatingBlocks:
         block = before // _PIECES
         blocks, first = block[-1] + 1, np.searchsorted(block, np.arange(block[-1] + 1))
         piece, member = before - before[first][block], np.arange(self.count) - first[block]
-        # One piece more than needed, so that each block ends with an empty one.
+        # One more piece than needed, so that each block ends with an empty one.
         self.members, most_pieces = int(member.max()) + 1, int((piece + pieces).max()) + 1
         self.place = tf.constant(block * self.members + member, tf.int32)
 
@@ -207,8 +210,8 @@ class _RatingBlocks:
 
         self.other, self.rating = cells(other, np.int32), cells(rating, np.float32)
         self.present = cells(np.ones(len(own)), np.float32)
-        # Cells without a rating have weight 0: what they belong to matters only in that pieces are
-        # sorted by member, and the last member has one.
+        # Cells without a rating have weight 0, so their member does not matter, but pieces must be
+        # sorted by member and the last member must have one.
         self.own = tf.reduce_max(cells(own, np.int32), axis=2)
         empty = tf.reduce_max(self.present, axis=2) == 0
         of_member = tf.reduce_max(cells(member[own], np.int32), axis=2)
@@ -259,7 +262,7 @@ class _State(TypedDict):
 
 
 class _Sampler:
-    """The chain, wholly inside one TensorFlow function."""
+    """The Markov chain, inside one TensorFlow function."""
 
     def __init__(
         self,
@@ -282,7 +285,7 @@ class _Sampler:
             number: Tensor, state: _State, kept: tuple[tf.TensorArray, ...]
         ) -> tuple[Tensor, _State, tuple[tf.TensorArray, ...]]:
             state, error = self._sweep(state)
-            # Each slot keeps the last of its sweeps; those of the burn-in are written over.
+            # Each slot keeps the last of its sweeps; samples of the burn-in are overwritten.
             slot = tf.maximum(0, (number - burn_in) * samples // (sweeps - burn_in))
             users, items, errors = kept
             kept = (
@@ -354,7 +357,7 @@ class _Sampler:
         return state, tf.reduce_sum(squares) / self.ratings
 
     def _prior(self, side: _RatingBlocks, state: _Chain) -> tuple[_Prior, Tensor, Tensor]:
-        """Draws m, L, each B and its l given the vectors; returns the means [N, K] and L."""
+        """Draws m, L, each B and its l given the vectors; also returns the means [N, K] and L."""
         count, size = side.count, side.size
         weights, ridges = list(state["weights"]), list(state["ridges"])
         shares = [kind.table @ b for kind, b in zip(side.features, weights, strict=True)]
@@ -391,7 +394,7 @@ class _Sampler:
         own_scale: Tensor,
         other_scale: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Draws the vectors given the rest: [N, K], and squared residuals of every cell."""
+        """Draws the vectors given all else: float32 [N, K]; also returns all squared residuals."""
         size = side.size
         inputs = tf.concat([tf.ones_like(other[:, :1]), other[:, 1:]], axis=1)
         pull = mean @ precision
@@ -435,7 +438,7 @@ class _Sampler:
     def _wishart(self, scatter: Tensor, degrees: float) -> tuple[Tensor, Tensor]:
         """Draws L ~ Wishart(scatter^-1, degrees), and C with rows of noise: e C ~ N(0, L^-1).
 
-        By Bartlett's decomposition: any A with A A' = scatter^-1 will do.
+        By Bartlett's decomposition, with any A for which A A' = scatter^-1.
         """
         size = scatter.shape[0]
         double = tf.float64
@@ -459,7 +462,7 @@ class _Sampler:
 
 
 def _distil(users: np.ndarray, items: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The mean over samples [S, N, K] as vectors [N, 1 + size]: the best of that rank."""
+    """The best approximation, of rank `size`, of the mean over samples [S, N, K]: [N, 1 + size]."""
     samples = len(users)
     p = users[:, :, 1:].transpose(1, 0, 2).reshape(users.shape[1], -1) / samples
     q = items[:, :, 1:].transpose(1, 0, 2).reshape(items.shape[1], -1)

@@ -7,7 +7,7 @@ from tfx_recommender.trainer.fitting.head import Head, Tensor, Vectors
 
 
 def of(members: list[Head]) -> Head:
-    """Members of one kind as one head; a single one stays as it is."""
+    """One head that averages the members; a single member is returned as it is."""
     return members[0] if len(members) == 1 else EnsembleHead(members)
 
 

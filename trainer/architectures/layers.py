@@ -42,13 +42,13 @@ class Table(keras.layers.Layer):
 class IdEmbedding(keras.layers.Layer):
     """Embeds an id's table row, [...] -> [..., size].
 
-    In training, ids are replaced by an OOV bucket with probability `id_dropout`: that trains
-    the rows which unknown ids will use.
+    In training, an id is replaced by an OOV bucket with probability `id_dropout`, which trains the
+    rows that unknown ids use.
 
-    Only looked-up rows are penalised: an L2 penalty on the table would shrink what a batch never
-    saw. So an id of n ratings is penalised n times an epoch. `l2_exponent`, the nu of Rendle et
-    al.: Revisiting the Performance of iALS on Item Recommendation Benchmarks (2022), makes that
-    n ** nu, times a constant that leaves an id of mean n as it is; 0 is one Gaussian prior for all.
+    The L2 penalty covers looked-up rows only, so an id with n ratings is penalised n times per
+    epoch. `l2_exponent` changes that to n ** l2_exponent, times a constant that leaves an id with
+    the mean number of ratings as it is; 0 is one Gaussian prior for all ids (nu in Rendle et al.:
+    Revisiting the Performance of iALS on Item Recommendation Benchmarks, 2022).
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class IdEmbedding(keras.layers.Layer):
         self.scale = scale
         self.l2, self.penalties = l2, None
         if l2_exponent != 1:
-            assert shape.ratings is not None, "an exponent of what is not known"
+            assert shape.ratings is not None, "l2_exponent needs the number of ratings of each id"
             ratings = np.maximum(shape.ratings, 1) / shape.ratings[shape.ratings > 0].mean()
             self.penalties = (ratings ** (l2_exponent - 1)).astype(np.float32)
         self.seeds = keras.random.SeedGenerator()
@@ -76,7 +76,7 @@ class IdEmbedding(keras.layers.Layer):
         self.table = Table(shape.ids, size, shape.side, initializer, column_kind)
 
     def call(self, index: Tensor, training: bool = False) -> Tensor:
-        """Looks up rows `index`, int64 [B, ...]; in training their penalty, the mean over B."""
+        """Looks up rows `index`, int64 [B, ...]; in training adds their penalty, a mean over B."""
         if training and self.id_dropout:
             shape = keras.ops.shape(index)
             drop = keras.random.uniform(shape, seed=self.seeds) < self.id_dropout
@@ -93,7 +93,7 @@ class IdEmbedding(keras.layers.Layer):
 
 
 class FeatureEncoder(keras.layers.Layer):
-    """Encodes metadata: numeric as they are, categories as the mean of their embeddings.
+    """Encodes metadata: numbers as they are, categories as the mean of their embeddings.
 
     Shapes: numeric [..., F] and categories [..., M] (padded with -1) -> [..., width].
     """
@@ -107,7 +107,7 @@ class FeatureEncoder(keras.layers.Layer):
         self.width = shape.numeric + size * len(self.tables)
 
     def call(self, entities: EntityBatch[Tensor]) -> Tensor:
-        """Encodes a batch in the form of `EntityTable.batch`."""
+        """Encodes a batch of users or items."""
         encoded = [entities["numeric"]]
         for name, table in self.tables.items():
             values = entities["categories"][name]

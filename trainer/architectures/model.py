@@ -1,4 +1,4 @@
-"""What an architecture's `model.py` offers, and how it is called."""
+"""The functions of an architecture's `model.py`, and calls of them by name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tfx_recommender.trainer.fitting.problem import Problem
 
 
 class ModelModule(Protocol):
-    """The two functions of a `model.py`; `config` is what the registry's row says."""
+    """The two functions of a `model.py`; `config` is of the class that the registry names."""
 
     def fit_rating(self, config: Settings, problem: Problem, fitter: Fitter) -> Head:
         """A fitted head whose scores are ratings, in units of their standard deviation."""
@@ -28,6 +28,6 @@ def fit_rating(architecture: str, config: Settings, problem: Problem, fitter: Fi
 
 
 def fit_preference(architecture: str, config: Settings, problem: Problem, fitter: Fitter) -> Head:
-    """The fitted ranking head, likewise."""
+    """The fitted ranking head of an architecture, a key of `registry.ARCHITECTURES`."""
     fitter.set_random_seed()
     return ARCHITECTURES[architecture].model.fit_preference(config, problem, fitter)

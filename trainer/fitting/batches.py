@@ -1,4 +1,4 @@
-"""Batches of a split, drawn and gathered from columns in memory inside TensorFlow's graph."""
+"""Batches of a split, from columns in memory, made inside TensorFlow's graph."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tfx_recommender.trainer.fitting.interactions import Interactions
 from tfx_recommender.trainer.fitting.problem import Problem
 from tfx_recommender.trainer.fitting.settings import RankingTraining, Training
 
-# A table of users and items of up to so many bytes says who rated what; beyond, it is looked up.
+# Largest table of users and items, in bytes, that holds who rated what; above, it is looked up.
 _TABLE = 1 << 26
 
 Nested = TypeVar("Nested")  # columns, perhaps in dicts
@@ -71,10 +71,10 @@ class _Columns(TypedDict):
 class Batches:
     """Shuffled batches with fresh negatives, drawn and gathered inside TensorFlow's graph.
 
-    An example is one rating, its user seen at that moment; or one user with all of its ratings:
-    a head whose users do not change with time then scores each user once, not at every rating.
-    The order of examples and the negatives are functions of seed and epoch. Examples that fill
-    no whole batch are left out of that epoch; every epoch leaves out others.
+    An example is a rating, with the user's history before it; or a user with all ratings, for heads
+    whose users do not change with time: such a head computes each user once, not at every rating.
+    The order of examples and the negatives depend on seed and epoch only. The last examples of an
+    epoch, if they do not fill a batch, are left out; they differ from epoch to epoch.
 
     Attributes:
       steps: batches in an epoch.
@@ -83,14 +83,14 @@ class Batches:
     def __init__(
         self, rows: Interactions, problem: Problem, config: Training, by_user: bool, seed: int
     ) -> None:
-        """Prepares the columns.
+        """Puts the columns into the graph.
 
         Args:
           rows: `problem.train`, or ratings held out from it.
-          problem: what the rows belong to.
-          config: how to train; where it is a `RankingTraining`, batches have negatives.
+          problem: the problem that the rows belong to.
+          config: how to train; a `RankingTraining` with `negatives` draws some for each batch.
           by_user: whether an example is a user.
-          seed: of order and negatives.
+          seed: of the order and of the negatives.
         """
         catalogue = problem.catalogue
         users, items = len(catalogue.users), len(catalogue.items)
@@ -192,7 +192,7 @@ class Batches:
         return batch
 
     def _all_rated(self, user: tf.Tensor, pairs: tf.Tensor) -> tf.Tensor:
-        """Which items users [E] rated in training, or in the batch's pairs: bool [E, items + 1]."""
+        """Whether users [E] rated each item in training or in `pairs`: bool [E, items + 1]."""
         if self._table is not None:
             rated = tf.gather(self._table, user)
             pairs = pairs if self._held_out else pairs[:0]
@@ -205,7 +205,7 @@ class Batches:
         """Whether users [E] rated items [N] in training: bool [E, N]."""
         if self._table is not None:
             return tf.gather(tf.gather(self._table, user), item, axis=1)
-        # Who rated these items, and is one of these users: fewer than all that they rated.
+        # The raters of these items who are among these users: fewer than all ratings of the users.
         distinct, place = tf.unique(user)
         places = tf.range(tf.size(distinct)) + 1
         place_of = tf.scatter_nd(distinct[:, None], places, [self._users + 1])

@@ -1,4 +1,4 @@
-"""Fits heads: whole epochs in one call, early stopping on the validation split."""
+"""Fits heads: an epoch is one TensorFlow call; training stops early by the validation split."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ AnyHead = TypeVar("AnyHead", bound=Head)
 
 
 class Fitter:
-    """What an architecture is given to fit its heads with.
+    """Trains the heads of an architecture.
 
     Attributes:
       seed: of everything random.
       start: sets a head's weights to what training starts from; None: training starts cold.
-      losses: what was trained on, in order.
-      curves: training and validation loss of each epoch, for each of these.
+      losses: the loss of each head that was trained, in order.
+      curves: for each of these, training and validation loss of each epoch.
     """
 
     def __init__(self, seed: int, start: SetStart | None = None) -> None:
@@ -37,7 +37,7 @@ class Fitter:
         self.curves: list[list[tuple[float, float]]] = []
 
     def set_random_seed(self) -> None:
-        """Makes what Keras draws from now on a function of the seed alone."""
+        """Makes what Keras draws from now on depend on the seed only."""
         keras.utils.set_random_seed(self.seed)
 
     def rating(self, head: AnyHead, problem: Problem, training: Training) -> AnyHead:
@@ -59,7 +59,7 @@ class Fitter:
 
 
 class Untrained(Fitter):
-    """Leaves heads as they are before training, for whoever looks at or times them."""
+    """Does not train: heads stay as they were made. For tests and benchmarks."""
 
     def _fit(
         self, head: AnyHead, loss: Loss, problem: Problem, training: Training, which: HeadName
@@ -75,17 +75,17 @@ def fit(
     seed: int,
     start: Callable[[Sequence[Tensor]], object] | None = None,
 ) -> list[tuple[float, float]]:
-    """Trains the weights below a loss until validation improves no more; leaves the best.
+    """Trains the weights of a loss until validation stops improving; restores the best ones.
 
     Both losses of each epoch go to TensorFlow's default summary writer, if there is one.
 
     Args:
-      loss: one of `losses`; its weights are changed in place. One without trainable weights
-        is left as it is.
+      loss: one of `losses`, whose weights are changed in place. Without trainable weights
+        nothing happens.
       problem: what to fit. Without validation rows all epochs are run.
       config: how to train.
       seed: of the order of rows and of the negatives.
-      start: sets the weights, which it is given, to what training starts from.
+      start: sets the weights that training starts from; None: it starts cold.
 
     Returns:
       Training and validation loss of each epoch; NaN for the latter without validation rows.
@@ -109,14 +109,14 @@ def fit(
             value = loss(batch, training=True)
             total = value + sum(loss.losses)
         gradients = tape.gradient(total, variables)
-        # Adam takes two sums of looked-up rows' gradients over the whole table, if they are sparse.
+        # Adam is slower on sparse gradients: it sums them over the whole table twice.
         dense = [None if one is None else tf.convert_to_tensor(one) for one in gradients]
         optimizer.apply(dense, variables)
         return value
 
     train_epoch, validate = _epoch(train_step, batches), lambda _: np.nan
     if len(validation):
-        # Small batches, for each has negatives of its own: few of them would judge by chance.
+        # Small batches: each has its own negatives, and few batches would make the loss noisy.
         small = {"batch_size": max(1, min(config.batch_size, len(validation) // 16))}
         held_out = Batches(validation, problem, config.model_copy(update=small), loss.by_user, seed)
         validate = _epoch(lambda batch: loss(batch, training=False), held_out)
@@ -138,7 +138,7 @@ def fit(
 
 
 def _epoch(step: Callable[[Batch], Tensor], batches: Batches) -> Callable[[int], Tensor]:
-    """A whole epoch as one compiled call: epoch number -> mean of what `step` returns.
+    """A whole epoch as one compiled call: epoch number -> mean of the values of `step`.
 
     Keras' `fit` would call into TensorFlow at every step, or trace the step twice.
     """

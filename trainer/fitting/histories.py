@@ -12,12 +12,12 @@ from tfx_recommender.trainer.fitting.interactions import Interactions
 
 @dataclasses.dataclass(frozen=True)
 class Moments:
-    """A moment in the life of a user for each of R rows; int32 [R] each.
+    """For each of R rows a user and a point in time; int32 [R] each.
 
     Attributes:
       start: where the user's ratings begin in `Histories`.
-      count: how many of them are no later than the moment.
-      exclude: the rating that must not be seen, the row's own; -1 if there is none.
+      count: number of them that are no later than that time.
+      exclude: the row's own rating, which is not part of the history; -1 if there is none.
     """
 
     start: np.ndarray

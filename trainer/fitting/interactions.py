@@ -1,4 +1,4 @@
-"""Rows of a split as columns: who rated what, how and when."""
+"""Rows of a split as columns: user, item, rating or strength, and time."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Interactions:
-    """Ratings, or what events say, as columns.
+    """Ratings, or events, as columns.
 
     Attributes:
       user: position in the users' `EntityTable`, int64 [R].
       item: position in the items' `EntityTable`, int64 [R].
       rating: float32 [R]; None: the rows are events, which have none.
       time: int64 [R]; None: not known.
-      strength: of events, as how many a row counts, float32 [R], above 0; None: all alike.
+      strength: of events, the weight of a row, float32 [R], above 0; None for ratings.
     """
 
     user: np.ndarray

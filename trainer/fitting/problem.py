@@ -1,4 +1,4 @@
-"""What a model is fitted to: users and items with their features, and who rated what how."""
+"""What a model is fitted to: users and items with their features, and their ratings."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from tfx_recommender.trainer.fitting.interactions import Interactions
 
 @dataclasses.dataclass(frozen=True)
 class EntityShape:
-    """What a model must know of one side to create its weights.
+    """The sizes of one side, users or items, which determine its weights.
 
     Attributes:
-      side: which.
-      ids: rows of the embedding table: vocabulary plus OOV buckets.
-      vocabulary: known ids; rows from here on are OOV buckets.
+      side: `user` or `item`.
+      ids: number of rows of the embedding table: vocabulary plus OOV buckets.
+      vocabulary: number of known ids; later rows are OOV buckets.
       numeric: number of numeric features.
       categories: feature name -> its distinct values as bytes, the last one for OOV.
-      ratings: how many of the train split look up each row of the table, int64 [ids]; None: not
-        known, and nobody asks (see `embeddings.IdEmbedding`).
+      ratings: number of training ratings of each row, int64 [ids]; None: not known, which
+        `layers.IdEmbedding` allows only without `l2_exponent`.
     """
 
     side: Literal["user", "item"]
@@ -46,7 +46,7 @@ class EntityTable:
       numeric: scaled numeric features, float32 [N + 1, F]; 0 is the mean.
       categories: feature name -> int64 [N + 1, M], padded with -1.
       history: of users, the items rated latest in training (positions, int32 [N + 1, L], padded
-        with -1) and their ages (float32 [N + 1, L], see `Histories`); of items nothing.
+        with -1) and their ages (float32 [N + 1, L], see `Histories`); None for items.
     """
 
     raw_ids: np.ndarray
@@ -77,8 +77,8 @@ class Catalogue:
     Attributes:
       users: every user of the train split.
       items: every item of the train split.
-      user_shape: what a model needs to create the users' weights.
-      item_shape: the same for items.
+      user_shape: sizes of the users' weights.
+      item_shape: sizes of the items' weights.
     """
 
     users: EntityTable
@@ -88,13 +88,13 @@ class Catalogue:
 
 
 class Problem:
-    """Everything that training sees.
+    """Everything that training uses.
 
     Attributes:
-      catalogue: users, with what they rated latest, and items.
-      train: rows to learn from.
-      validation: rows to stop by; none: training does not stop early.
-      history: so many of a user's latest ratings are seen.
+      catalogue: users, with their most recent ratings, and items.
+      train: the train split.
+      validation: the validation split, which stops training early; may be empty.
+      history: number of a user's most recent ratings that heads use.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Problem:
         history: int,
         seed: int,
     ) -> None:
-        """Puts both splits together; `history` may be 0."""
+        """Adds the histories of users to the catalogue; `history` may be 0."""
         self.history, self._seed = history, seed
         self.train, self.validation = train, validation
         count = len(catalogue.users)
@@ -119,12 +119,12 @@ class Problem:
 
     @functools.cached_property
     def histories(self) -> Histories:
-        """What users had rated at any moment; sorting it takes a while, so only if it is needed."""
+        """The ratings of each user before any point in time; sorted on first use."""
         return Histories(self.train, len(self.catalogue.users), self._seed)
 
     @functools.cached_property
     def rating_mean(self) -> float:
-        """Of the train split."""
+        """Mean of the train split's ratings."""
         return float(self.train.known_rating().mean(dtype=np.float64))
 
     @functools.cached_property
@@ -134,5 +134,5 @@ class Problem:
 
     @functools.cached_property
     def mean_strength(self) -> float:
-        """Of the train split's events."""
+        """Mean strength of the train split's events."""
         return float(np.mean(self.train.known_strength(), dtype=np.float64))

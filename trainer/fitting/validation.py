@@ -1,4 +1,4 @@
-"""How good a head is on the validation split, in the metrics that the Evaluator reports."""
+"""Metrics of a head on the validation split, by the Evaluator's formulas."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def rmse(head: Head, problem: Problem, rating_range: tuple[float, float]) -> flo
 def ndcg(head: Head, problem: Problem, k: int) -> float:
     """NDCG@k of a preference head on the validation rows.
 
-    Each row's item is ranked among all that its user has not rated in training; ties count
-    against it. Items and users that training does not know are left out.
+    Each row's item is ranked among the items that its user has not rated in training; ties count
+    against it. Rows with an unknown user or item are left out. 0 if no row is left.
     """
     rows, catalogue = problem.validation, problem.catalogue
     users, items = len(catalogue.users), len(catalogue.items)

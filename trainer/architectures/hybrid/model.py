@@ -1,8 +1,8 @@
-"""Hybrid: MF and MLP in parallel, one output.
+"""Hybrid: the sum of MF and MLP.
 
 He et al.: Neural Collaborative Filtering (2017), section 3.4 (NeuMF), with biases and metadata.
-The MF part is Bayesian and knows the metadata and what each user rated; the MLP learns its
-residuals. Rankings are made by two towers, which see a user's most recent ratings.
+The MF part is Bayesian and uses the metadata and the set of items that each user rated; the MLP
+learns its residuals. Two towers, which use a user's most recent ratings, rank the items.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tfx_recommender.trainer.fitting.problem import Problem
 
 
 def fit_rating(config: HybridRating, problem: Problem, fitter: Fitter) -> HybridHead:
-    """The MF part is sampled first; the MLP part, which starts at 0, is then trained beside it."""
+    """Samples the MF part, then trains the MLP part, whose scores start at 0, on top of it."""
     parts: list[Head] = [
         mf.fit_rating(config.mf, problem, fitter),
         mlp.untrained_rating_head(config.mlp, problem),

@@ -20,7 +20,7 @@ from tfx_recommender.trainer.fitting.problem import EntityShape, Problem
 
 
 def fit_rating(config: BayesianFactorization, problem: Problem, fitter: Fitter) -> FactorsHead:
-    """The posterior mean; it is sampled, not trained."""
+    """The posterior mean, by Gibbs sampling."""
     return bayesian_factorization.head(config, problem, fitter.seed)
 
 

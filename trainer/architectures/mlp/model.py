@@ -25,7 +25,7 @@ def fit_rating(config: MultilayerRating, problem: Problem, fitter: Fitter) -> Mu
 
 
 def untrained_rating_head(config: MultilayerPerceptron, problem: Problem) -> MultilayerHead:
-    """A head whose every score is 0, the mean rating."""
+    """A head that scores 0, the mean rating, for every pair."""
     shapes = problem.catalogue.user_shape, problem.catalogue.item_shape
     return MultilayerHead(config, *shapes, output_initializer="zeros")
 
@@ -39,13 +39,13 @@ def fit_preference(config: MultilayerRanking, problem: Problem, fitter: Fitter) 
 class MultilayerHead(keras.layers.Layer):
     """score(u, i) = w · MLP(user and item vectors, and the product of both embeddings).
 
-    The first layer is a sum of a user's and an item's part (a dense layer over two
-    concatenated vectors is just that), so scoring a whole catalogue computes each part once.
-    Products, element by element, are for who wants them: layers over both embeddings have to
-    learn to multiply. They are in units of an embedding's first standard deviation; without, they
-    would be so much smaller than what is beside them that training takes them up late.
+    A dense layer over two concatenated vectors is the sum of a layer over each, so the first layer
+    (H units) has a part of the user and a part of the item. Scoring a whole catalogue computes each
+    part once.
 
-    A vector is the part of the first layer; with products, then the embedding.
+    With `products`, the first layer also sees the element-wise product of both embeddings, which
+    dense layers would have to learn. It is divided by the initial standard deviation of an
+    embedding: products of small numbers would otherwise be too small to be learnt early.
     """
 
     sequential = False

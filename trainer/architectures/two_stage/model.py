@@ -1,8 +1,8 @@
-"""Two stages: candidates by a dot product, ranked by whatever scores better and costs more.
+"""Two stages: a dot product finds candidates, and a more expensive head ranks them.
 
-Covington, Adams, Sargin: Deep Neural Networks for YouTube Recommendations (2016), figure 2. On a
-large catalogue the ranking architecture sees only the candidates of each user. Ratings are
-predicted by the hybrid's head.
+Covington, Adams, Sargin: Deep Neural Networks for YouTube Recommendations (2016), figure 2. The
+ranking head scores only the candidates of each user, not the whole catalogue. The hybrid's rating
+head predicts ratings.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ fit_rating = hybrid.fit_rating
 
 
 def fit_preference(config: TwoStageRanking, problem: Problem, fitter: Fitter) -> TwoStageHead:
-    """Each stage is fitted by itself, as the architecture that it names."""
+    """Fits each stage by itself, as the architecture that it names."""
     candidates, ranking = (
         model.fit_preference(stage.architecture, stage, problem, fitter)
         for stage in (config.candidates, config.ranking)
@@ -30,15 +30,15 @@ def fit_preference(config: TwoStageRanking, problem: Problem, fitter: Fitter) ->
 
 
 class TwoStageHead(CompositeHead):
-    """score(u, i) = ranking(u, i) for the candidates, something lower for all others."""
+    """score(u, i) = ranking(u, i) for the candidates; all other items score lower."""
 
     def __init__(self, candidates: Head, ranking: Head, number: int) -> None:
         """Takes fitted heads.
 
         Args:
-          candidates: the first stage; of its items, the `number` best are ranked.
+          candidates: the first stage; its `number` best items are the candidates.
           ranking: the second stage.
-          number: how many candidates a user has at most.
+          number: maximum number of candidates per user.
         """
         super().__init__([candidates, ranking])
         self.number = number
@@ -46,9 +46,9 @@ class TwoStageHead(CompositeHead):
     def interact(self, user: Vectors, item: Vectors, training: bool = False) -> Tensor:
         """Scores, float32 [B, K]; see `Head.interact`.
 
-        The candidates are the best among these K; so one item alone gets the score of the
-        ranking stage. What is no candidate stays below those that are, in the order of the first
-        stage.
+        The candidates are the best among these K items, so a single item gets the score of the
+        second stage. Items that are no candidates rank below all candidates, in the order of the
+        first stage.
         """
         candidates, ranking = self.heads
         (user_first, user_second), (item_first, item_second) = user, item

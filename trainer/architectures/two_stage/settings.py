@@ -36,7 +36,7 @@ class WideAndDeepStage(WideAndDeepRanking):
 
 
 class TowersStage(TowersRanking):
-    """Two towers as a stage; the hybrid ranks by these too."""
+    """Two towers as a stage; `hybrid` has the same ranking head."""
 
     architecture: Literal["two_tower", "hybrid"] = "two_tower"
     """The architecture whose ranking head this is."""
@@ -48,7 +48,7 @@ def _named(value: object) -> object:
 
 
 class TwoStageRanking(Settings):
-    """Candidates, and their ranking."""
+    """A stage that finds candidates, and one that ranks them."""
 
     candidates: Annotated[
         TowersStage | MatrixFactorizationStage,

@@ -1,8 +1,8 @@
 """Two towers: a user's latest ratings and metadata, an item's id and metadata, a dot product.
 
 Covington, Adams, Sargin: Deep Neural Networks for YouTube Recommendations (2016), section 3,
-with a weighted sum for the history instead of an average and no hidden layers. To predict ratings
-the user's id joins in: SVD++ (Koren: Factorization Meets the Neighborhood, 2008, eq. 15) with
+with a weighted sum of the history instead of an average, and no hidden layers. The rating head also
+uses the user's id: SVD++ (Koren: Factorization Meets the Neighborhood, 2008, eq. 15) with
 metadata.
 """
 
@@ -24,7 +24,7 @@ from tfx_recommender.trainer.fitting.problem import Problem
 
 
 def fit_rating(config: TowersRating, problem: Problem, fitter: Fitter) -> TowersHead:
-    """Trained on squared error; every item's bias is 0, the mean rating, at first."""
+    """Trained on squared error; item biases start at 0, the mean rating."""
     bias = np.zeros(problem.catalogue.item_shape.ids)
     return fitter.rating(
         TowersHead(config, problem, bias, with_user=True), problem, config.training
@@ -32,7 +32,7 @@ def fit_rating(config: TowersRating, problem: Problem, fitter: Fitter) -> Towers
 
 
 def fit_preference(config: TowersRanking, problem: Problem, fitter: Fitter) -> TowersHead:
-    """Trained on a ranking loss; at first the more popular item is preferred."""
+    """Trained on a ranking loss; item biases start at the logarithm of popularity."""
     items = problem.catalogue.items.index[problem.train.item]
     popularity = np.bincount(items, minlength=problem.catalogue.item_shape.ids)
     head = TowersHead(config, problem, np.log1p(popularity))
@@ -42,10 +42,11 @@ def fit_preference(config: TowersRanking, problem: Problem, fitter: Fitter) -> T
 class TowersHead(keras.layers.Layer):
     """score(u, i) = b_u + b_i + <x_u, q_i>.
 
-    x_u is a weighted sum of embeddings of the items rated before, and of the user's metadata; of
-    the id too, where b_u is not 0: a ranking needs neither, and so knows unknown users as well.
-    The weight of a rating is exp(-age / decay) + 1 / sqrt(number of ratings): the latest tell
-    what comes next, all of them what is liked.
+    x_u is a weighted sum of embeddings of the items rated before, plus the user's encoded metadata.
+    A rating head adds an embedding of the user's id, and b_u. A ranking head has neither, so it
+    ranks for unknown users too. The weight of a rating is
+    exp(-age / decay) + 1 / sqrt(number of ratings): the first term stresses recent ratings, the
+    second averages all of them.
     """
 
     sequential = True
@@ -58,8 +59,8 @@ class TowersHead(keras.layers.Layer):
         Args:
           config: hyperparameters.
           problem: what will be fitted.
-          item_bias: float [item ids], what b_i starts from.
-          with_user: whether a user's id matters.
+          item_bias: float [item ids], the initial b_i.
+          with_user: whether the head uses the user's id.
         """
         super().__init__()
         users, items = problem.catalogue.user_shape, problem.catalogue.item_shape

@@ -1,4 +1,4 @@
-"""Wide & Deep: crossed categories and ids, linear, beside an MLP.
+"""Wide & Deep: a linear model of ids, categories and their crosses, plus an MLP.
 
 Cheng et al.: Wide & Deep Learning for Recommender Systems (2016), section 3.
 """
@@ -22,7 +22,7 @@ from tfx_recommender.trainer.fitting.problem import EntityShape, Problem
 
 
 def fit_rating(config: WideAndDeepRating, problem: Problem, fitter: Fitter) -> WideAndDeepHead:
-    """Trained on squared error; every score is 0, the mean rating, at first."""
+    """Trained on squared error; all scores start at 0, the mean rating."""
     shapes = problem.catalogue.user_shape, problem.catalogue.item_shape
     head = WideAndDeepHead(config, *shapes, output_initializer="zeros")
     return fitter.rating(head, problem, config.training)
@@ -38,9 +38,9 @@ class WideAndDeepHead(keras.layers.Layer):
     """score(u, i) = wide(u, i) + MLP(u, i).
 
     With one-hot (or multi-hot) categories g of a user and h of an item,
-    wide(u, i) = b_u + b_i + <A_u, h_i> + <g_u, B_i> + <C g_u, h_i>: a weight for each id, for
-    each id crossed with the other side's categories, and for each cross of two categories. All of
-    it is one dot product of a user's and an item's vector.
+    wide(u, i) = b_u + b_i + <A_u, h_i> + <g_u, B_i> + <C g_u, h_i>: one weight for each id,
+    for each id crossed with a category of the other side, and for each pair of categories. It is
+    computed as one dot product of a user's and an item's wide vector, of length W.
     """
 
     sequential = False
@@ -93,7 +93,7 @@ class WideAndDeepHead(keras.layers.Layer):
 
 
 def _multi_hot(entities: EntityBatch[Tensor], sizes: dict[str, int]) -> Tensor:
-    """Categories as indicators, [..., number of values of all]; a padding of -1 is nothing."""
+    """Categories as indicators, float32 [..., number of values]; padding (-1) has none."""
     index = entities["index"]
     parts = [
         keras.ops.sum(keras.ops.one_hot(entities["categories"][name], size), axis=-2)
