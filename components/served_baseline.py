@@ -1,4 +1,4 @@
-"""ServedBaseline: what every candidate has to beat; there always is one."""
+"""ServedBaseline: the model that every candidate is compared with."""
 
 import os
 
@@ -28,16 +28,16 @@ def ServedBaseline(  # noqa: N802 - TFX names a component like a class
     rating_min: Parameter[float] = None,
     rating_max: Parameter[float] = None,
 ) -> None:
-    """The served model; before the first push, biases for ratings and popularity for ranking.
+    """Outputs the served model or, before the first push, biases and popularity.
 
     Args:
-      examples: the train split fits the first baseline.
-      model: the baseline, a SavedModel; custom property `description` says which.
+      examples: all splits; the first baseline is fitted to `train`.
+      model: the baseline, a SavedModel; its custom property `description` names it.
       serving_directory: where versions are pushed to.
       served_digest: of the served model when the run began; "" if nothing is served.
       rating_min: smallest rating of the scale; not given: the examples are events, which have no
         ratings.
-      rating_max: largest rating of the scale; likewise.
+      rating_max: largest rating of the scale; not given for events.
 
     Raises:
       UserError: what is served changed since the run began, or is damaged; or a bucket does not
@@ -45,7 +45,7 @@ def ServedBaseline(  # noqa: N802 - TFX names a component like a class
     """
     target = path_utils.serving_model_dir(model.uri)
     if not served_digest:
-        # Not above: the process that launches nodes declares them only.
+        # Imported here: the process that launches nodes only declares them.
         from tfx_recommender.components import first_baseline
 
         splits = {

@@ -188,7 +188,8 @@ class Evaluation(Settings):
     """Smallest rating of a test item that counts for rankings; null: all count. Not for events."""
     ranked_users: Annotated[int, Field(ge=1)] | None = None
     """Maximum number of users whose test items are ranked: a random sample, the same for both
-    models; null: all. With a sample, gates on HitRate@K and NDCG@K use the lower confidence bound."""
+    models; null: all. With a sample, gates on HitRate@K and NDCG@K use the lower confidence
+    bound."""
     slices: tuple[str, ...] = ()
     """Categorical features; metrics are reported for each value, and a slice without a number
     blocks."""

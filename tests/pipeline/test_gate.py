@@ -71,6 +71,7 @@ class Gate:
         """
         from tfx_recommender.components import first_baseline
         from tfx_recommender.trainer import baseline, export, input_data
+        from tfx_recommender.trainer.architectures.factors import FactorsHead
         from tfx_recommender.trainer.fitting.problem import Catalogue
 
         train = self.rows["train"]
@@ -78,7 +79,7 @@ class Gate:
         if shuffled:
             rng = np.random.default_rng(0)
             rating, item_id = rng.permutation(rating), item_id.take(rng.permutation(len(rating)))
-        rows = input_data.Ratings(
+        rows = input_data.SplitRows(
             train["user_id"].cast("binary").dictionary_encode().combine_chunks(),
             item_id.dictionary_encode().combine_chunks(),
             rating,
@@ -88,6 +89,7 @@ class Gate:
         fitted = input_data.interactions(rows, users, items)
         model = baseline.bias_and_popularity(fitted, len(users), len(items), (1.0, 5.0))
         model.rating_mean += rating_offset
+        assert isinstance(model.preference_head, FactorsHead)
         table = model.preference_head.item_table
         position = {name.decode(): row for row, name in enumerate(items.raw_ids)}
         held_out = np.zeros(table.shape, np.float32)
@@ -203,7 +205,7 @@ def test_m1_the_served_model_does_not_beat_itself(gate: Gate) -> None:
 def test_m2_a_bound_on_any_other_figure_blocks_a_better_model(gate: Gate) -> None:
     before = tree(gate.serving)
     verdict = gate.judge(
-        gate.export(**BETTER_RATING, **BETTER_RANKING),
+        gate.export(rating_offset=0.0, foresight=20.0),
         coverage=ShareBounds(min=0.99),
         calibration_slope=Bounds(max=0.1),
         rmse_by_user_activity_decile=RmseBound(max=0.01),
@@ -241,7 +243,7 @@ def test_m3_a_missing_slice_blocks(gate: Gate) -> None:
 
 def test_s7_a_model_that_is_better_in_both_is_pushed(gate: Gate) -> None:
     before = served_models.versions(gate.serving)
-    verdict = gate.judge(gate.export(**BETTER_RATING, **BETTER_RANKING))
+    verdict = gate.judge(gate.export(rating_offset=0.0, foresight=20.0))
     assert verdict == verdict | {"blessed": True, "reasons": []}
     assert len(served_models.versions(gate.serving)) == len(before) + 1
     now = served_models.served(gate.serving)

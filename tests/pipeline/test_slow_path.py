@@ -159,9 +159,9 @@ def test_vocabularies_and_z_scores(slow: SlowPath, outputs: dict[str, str]) -> N
     raw = tf.io.parse_example(examples, transform.raw_feature_spec())
     encoded = transform.transform_raw_features(raw)
     users = [slow.users[user.decode()] for user in raw["user_id"].numpy()[:, 0]]
-    expected = [(float(u["age"]) - ages.mean()) / ages.std() if u["age"] else 0.0 for u in users]
+    scaled = [(float(u["age"]) - ages.mean()) / ages.std() if u["age"] else 0.0 for u in users]
     assert len(users) > USERS
-    np.testing.assert_allclose(encoded["age"].numpy(), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(encoded["age"].numpy(), scaled, rtol=1e-5, atol=1e-6)
 
 
 def test_ratings_of_each_row_of_an_embedding(

@@ -41,7 +41,8 @@ class Push:
 
         blessing, pushed = standard_artifacts.ModelBlessing(), standard_artifacts.PushedModel()
         blessing.set_int_custom_property("blessed", 1)
-        pusher.Pusher_Executor().Do(
+        executor = getattr(pusher, "Pusher_Executor")  # noqa: B009 - TFX's decorator makes it
+        executor().Do(
             {"model": [self.model], "blessing": [blessing]},
             {"pushed": [pushed]},
             {

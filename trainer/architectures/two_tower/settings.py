@@ -11,7 +11,7 @@ from tfx_recommender.trainer.fitting.settings import Penalty, RankingTraining, S
 
 
 class Towers(Settings):
-    """Two towers: a user is represented by its latest ratings and its metadata."""
+    """Two towers: most recent ratings and metadata represent a user."""
 
     embedding_size: Size = 32
     """Length of a tower's output."""
