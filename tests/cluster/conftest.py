@@ -61,16 +61,11 @@ def cluster(bare: kube.Cluster, first_apply: subprocess.CompletedProcess[str]) -
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts"
         assert bare.call("POST", path, body).status == 201
     refused, _, _ = pods.PODS["driver that adds"]
-
-    def at_work() -> bool:
-        shut = create(bare, pods.step())
-        return (
-            create(bare, refused).status == 422
-            and shut.status == 201
-            and pods.main(shut.body)["securityContext"].get("readOnlyRootFilesystem", False)
-        )
-
-    kube.until(at_work, "both policies are at work", bare.folder, 60)
+    kube.until(
+        lambda: create(bare, refused).status == 422
+        and "must be read-only" not in create(bare, pods.step()).message,
+        "both policies are at work", bare.folder, 60,
+    )  # fmt: skip
     return bare
 
 

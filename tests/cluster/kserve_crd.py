@@ -2,7 +2,8 @@
 
 KSERVE_CRD names KServe's own file, out of a release. It comes with no package that we can lock, so
 without it one is made of the Python classes that KServe generates from the same Go types: its
-fields, their types and which are required; not its bounds and enumerations.
+fields, their types and which are required; not its bounds and enumerations. KServe's own asks less
+of the first predictor (its webhook asks for the format), and of a canary the container's name.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ def definition() -> dict[str, Any]:
         documents = yaml.safe_load_all(Path(path).read_text(encoding="utf-8"))
         (found,) = (one for one in documents if one and one["metadata"]["name"] == NAME)
         return found
+    spec = _schema("V1beta1InferenceServiceSpec", _classes())
+    canary = spec["properties"]["canary"]["items"]["properties"]["predictor"]["properties"]
+    canary["model"]["required"].append("name")
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -61,7 +65,7 @@ def definition() -> dict[str, Any]:
                                 "apiVersion": {"type": "string"},
                                 "kind": {"type": "string"},
                                 "metadata": {"type": "object"},
-                                "spec": _schema("V1beta1InferenceServiceSpec", _classes()),
+                                "spec": spec,
                                 "status": {"type": "object", **_ANYTHING},
                             },
                         }

@@ -31,13 +31,25 @@ def test_the_table_of_pods_is_judged_as_it_says(cluster: kube.Cluster, name: str
     if refused is None or added:
         admitted = create(cluster, pod)
         assert admitted.status == 201, admitted.message
-        found = pods.main(admitted.body)["securityContext"] if read_only else {}
-        assert READ_ONLY.items() <= found.items() or not read_only
+        context = pods.main(admitted.body).get("securityContext", {})
+        assert (READ_ONLY.items() <= context.items()) == read_only
     if refused is not None:
         assert answer.status == 422, answer.body
         assert (POLICY in answer.message and refused in answer.message) or (
             CONTRADICTION in answer.message and refused == pods.PRIVILEGED
         )
+
+
+@pytest.mark.parametrize(("of_the_pod", "status"), [({}, 422), ({"runAsNonRoot": True}, 201)])
+def test_a_step_that_says_nothing_of_root_needs_a_pod_that_does(
+    cluster: kube.Cluster, of_the_pod: dict[str, bool], status: int
+) -> None:
+    pod = pods.step()
+    del pods.main(pod)["securityContext"]["runAsNonRoot"]
+    pod["spec"]["securityContext"] |= of_the_pod
+    answer = create(cluster, pod)
+    assert answer.status == status
+    assert status == 201 or "a step must not run as root" in answer.message
 
 
 def debug(
