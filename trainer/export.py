@@ -260,7 +260,7 @@ class _ServedModel(tf.Module):
         liked = self.items.position.lookup(liked_item_ids)
         liked_pairs = tf.where(liked < count)
         liked_pairs = tf.stack([liked_pairs[:, 0], tf.gather_nd(liked, liked_pairs)], axis=1)
-        vectors = self._user_vectors(user_id, liked)
+        vectors = self._user_vectors(user_id, liked_pairs)
         scores = self.model.preference_head.interact(vectors, self.item_vectors)
         hidden = tf.concat([self.history.pairs(user_id), liked_pairs], axis=0)
         minus_infinity = tf.fill([tf.shape(hidden)[0]], -np.inf)
@@ -273,27 +273,44 @@ class _ServedModel(tf.Module):
             "score": tf.pad(best, padding, constant_values=-np.inf),
         }
 
-    def _user_vectors(self, user_id: tf.Tensor, liked: tf.Tensor) -> tf.Tensor:
+    def _user_vectors(self, user_id: tf.Tensor, liked_pairs: tf.Tensor) -> tf.Tensor:
         """Vectors of users who name what they like, as the head allows.
 
         Where it knows users by what they rated, the liked items are the latest of that.
         Elsewhere a known user keeps its own vector, and an unknown one becomes the mean fan.
+
+        Args:
+          user_id: string [B].
+          liked_pairs: (row of the batch, item position) of what is liked and known, int64 [P, 2],
+            row by row. Padding and unknown ids are in none of them, so they change no answer.
         """
         users = self.users.rows(user_id)
+        row, item = liked_pairs[:, 0], liked_pairs[:, 1]
+        batch = tf.size(user_id, tf.int64)
         if self.fans is None:
-            items = tf.cast(tf.where(liked < self.items.count, liked, -1), tf.int32)
-            count = tf.reduce_sum(tf.cast(items >= 0, tf.float32), axis=1, keepdims=True)
-            now = tf.fill(tf.shape(items), np.float32(self.now))
-            users["history"] = tf.concat([items, users["history"]], axis=1)
-            users["age"] = tf.concat([now, users["age"] + count], axis=1)
+            liked = tf.RaggedTensor.from_value_rowids(tf.cast(item, tf.int32), row, batch)
+            users |= self._latest(liked, users["history"], users["age"])
             return self.model.preference_head.user(users)
         vectors = self.model.preference_head.user(users)
-        weight = tf.cast(liked < self.items.count, tf.float32)[..., None]
-        fans = tf.gather(self.fans, tf.minimum(liked, self.items.count - 1))
-        total = tf.reduce_sum(weight, axis=1)
-        mean = tf.math.divide_no_nan(tf.reduce_sum(fans * weight, axis=1), total)
+        count = tf.math.bincount(tf.cast(row, tf.int32), minlength=tf.cast(batch, tf.int32))
+        count = tf.cast(count, tf.float32)[:, None]
+        total = tf.math.unsorted_segment_sum(tf.gather(self.fans, item), row, batch)
         unknown = self.users.position.lookup(user_id)[:, None] == self.users.count
-        return tf.where(unknown & (total > 0), mean, vectors)
+        return tf.where(unknown & (count > 0), tf.math.divide_no_nan(total, count), vectors)
+
+    def _latest(
+        self, liked: tf.RaggedTensor, history: tf.Tensor, age: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Histories that begin with what is liked now: as wide as they were, padded at the end."""
+        present, width = history >= 0, history.shape[1]
+        later = tf.cast(liked.row_lengths(), tf.float32)[:, None]
+        now = tf.ones_like(liked, tf.float32) * np.float32(self.now)
+        item = tf.concat([liked, tf.ragged.boolean_mask(history, present)], axis=1)
+        ages = tf.concat([now, tf.ragged.boolean_mask(age + later, present)], axis=1)
+        return {
+            "history": item.to_tensor(-1, shape=[None, width]),
+            "age": ages.to_tensor(0.0, shape=[None, width]),
+        }
 
 
 def _fans(user_vectors: np.ndarray, train: Interactions, catalogue: Catalogue) -> np.ndarray:

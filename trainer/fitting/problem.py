@@ -45,7 +45,7 @@ class Entities:
       numeric: scaled numeric features, float32 [N + 1, F]; 0 is the mean.
       categories: feature name -> int64 [N + 1, M], padded with -1.
       history: of users, the items rated latest in training (positions, int32 [N + 1, L], padded
-        with -1) and their ages (float32 [N + 1, L], see `Histories`); of items nothing.
+        with -1) and their ages (float32 [N + 1, L], see `Histories.latest`); of items nothing.
     """
 
     raw_ids: np.ndarray
