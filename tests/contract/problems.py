@@ -19,6 +19,7 @@ from tfx_recommender.trainer.fitting.settings import RankingTraining
 from tfx_recommender.trainer.input_data import Ratings
 from tfx_recommender.trainer.recommender import Recommender
 from tfx_recommender.transform.features import Columns, Feature
+from tfx_recommender.transform.preprocessing import Z_SCORE_LIMIT
 
 USERS, ITEMS = 30, 20
 # Training that ends in seconds.
@@ -85,6 +86,36 @@ def two_tastes() -> Interactions:
     return Interactions(user, item, np.clip(rating, 1, 5).astype(np.float32), np.arange(len(user)))
 
 
+def extremes() -> Problem:
+    """Data of every shape that once made, or could make, a number that is none (M11).
+
+    User 0 has 2,314 ratings (MovieLens-1M's most) at as many times, user 1 2,100 at one time, user
+    2 only one; everybody rated item 0, nobody the last; metadata are as far out as Transform lets
+    them be.
+    """
+    items, rng = 2400, np.random.default_rng(0)
+    counts = [2314, 2100, 1, *rng.integers(2, 12, USERS - 3)]
+    user = np.repeat(np.arange(USERS), counts)
+    item = np.concatenate([np.append(0, 1 + rng.permutation(items - 2)[: n - 1]) for n in counts])
+    time = np.where(user == 1, 7, np.arange(len(user)))
+    rating = rng.integers(1, 6, len(user)).astype(np.float32)
+    of = catalogue()
+    numeric = np.clip([[1e30], [-1e30], [0.0]] * 11, -Z_SCORE_LIMIT, Z_SCORE_LIMIT)
+    users = dataclasses.replace(of.users, numeric=numeric[: USERS + 1].astype(np.float32))
+    genres = np.append(rng.integers(-1, 4, (items, 3)), [[-1] * 3], axis=0)
+    all_items = Entities(
+        raw_ids=np.array([f"ï{n}".encode() for n in range(items)], object),
+        index=np.arange(items + 1),
+        numeric=np.zeros((items + 1, 0), np.float32),
+        categories={"genres": genres},
+    )
+    rated = np.append(np.bincount(item, minlength=items), 1)
+    shape = dataclasses.replace(of.item_shape, ids=items + 1, vocabulary=items, ratings=rated)
+    rows = Interactions(user, item, rating, time)
+    held_out = Interactions(user[:40], item[:40], rating[:40])
+    return Problem(Catalogue(users, all_items, of.user_shape, shape), rows, held_out, 8, seed=7)
+
+
 def ratings(user_ids: np.ndarray, item_ids: np.ndarray) -> Ratings:
     """Rows as `input_data.read` returns them, from ids (bytes)."""
     user_id, item_id = (
@@ -101,12 +132,16 @@ def problem(rows: Interactions) -> Problem:
 
 
 def heads_of(
-    architecture: str, rows: Interactions, plain: bool = False, fitter: Any = None
+    architecture: str,
+    rows: Interactions | Problem,
+    plain: bool = False,
+    fitter: Any = None,
 ) -> tuple[Any, Any, Untrained]:
     """Both heads of a small model of one architecture, and the fitter that made them.
 
     Untrained unless a fitter is given; `plain`: without regularisation.
     """
+    to_fit = rows if isinstance(rows, Problem) else problem(rows)
     keras.utils.set_random_seed(7)
     sampler: dict[str, Any] = {"factors": 4, "sweeps": 60, "burn_in": 20, "samples": 20}
     off = {"l2": 0.0, "id_dropout": 0.0} if plain else {}
@@ -130,7 +165,7 @@ def heads_of(
         "two_tower": (mlp | training, mlp | training),
         "two_stage": (hybrid, stages),
     }[architecture]
-    row, to_fit, fitter = ARCHITECTURES[architecture], problem(rows), fitter or Untrained(7)
+    row, fitter = ARCHITECTURES[architecture], fitter or Untrained(7)
     rating_head = row.model.fit_rating(row.rating.model_validate(rating), to_fit, fitter)
     preference_head = row.model.fit_preference(
         row.preference.model_validate(preference), to_fit, fitter
@@ -138,13 +173,15 @@ def heads_of(
     return rating_head, preference_head, fitter
 
 
-def losses_of(architecture: str, rows: Interactions, plain: bool = False) -> list[Any]:
+def losses_of(
+    architecture: str, rows: Interactions | Problem, plain: bool = False
+) -> list[Any]:
     """The loss of each part of an untrained model: squared error, or softmax of 16 negatives.
 
     The rating head comes first, also where it is sampled and so has nothing to train.
     """
-    rating, _, fitter = heads_of(architecture, rows, plain)
-    to_fit = problem(rows)
+    to_fit = rows if isinstance(rows, Problem) else problem(rows)
+    rating, _, fitter = heads_of(architecture, to_fit, plain)
     squared = losses.SquaredError(rating, to_fit.rating_mean, to_fit.rating_scale)
     ranking = [loss for loss in fitter.losses if isinstance(loss, losses.Ranking)]
     return [squared, *(losses.Softmax(loss.head, sampled=True) for loss in ranking)]
@@ -156,8 +193,12 @@ def recommender(rating: Any, preference: Any, rows: Interactions) -> Recommender
     return Recommender(rating, preference, of.rating_mean, of.rating_scale, (1.0, 5.0))
 
 
-def batch(rows: Interactions, chosen: np.ndarray, by_user: bool = False) -> dict[str, Any]:
+def batch(
+    rows: Interactions | Problem, chosen: np.ndarray, by_user: bool = False
+) -> dict[str, Any]:
     """A batch of chosen ratings (or users) as training makes it, every item as a negative."""
-    how = RankingTraining(negatives=ITEMS)
-    drawn = batches.Batches(rows, problem(rows), how, by_user, seed=7)
-    return drawn.gather(tf.constant(chosen, tf.int32), tf.range(ITEMS))
+    of = rows if isinstance(rows, Problem) else problem(rows)
+    items = len(of.catalogue.items)
+    how = RankingTraining(negatives=items)
+    drawn = batches.Batches(of.train if of is rows else rows, of, how, by_user, seed=7)
+    return drawn.gather(tf.constant(chosen, tf.int32), tf.range(items))
