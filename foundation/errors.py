@@ -19,3 +19,13 @@ class BadDataError(UserError):
     """The data are wrong; nothing was trained."""
 
     exit_code = 3
+
+
+def brief(value: object, length: int = 80) -> str:
+    """A value as Python writes it, for a message: escaped, and cut where it is long."""
+    return cut(repr(value), length)
+
+
+def cut(text: str, length: int) -> str:
+    """A text for a message, its end left out where it is long."""
+    return text if len(text) <= length else f"{text[:length]}… ({len(text)} characters)"

@@ -32,7 +32,8 @@ def preprocessing_fn(
     Returns:
       `user_id`, `item_id`: int64 [B], in [0, vocabulary + OOV buckets); `rating` (of events
       `strength`): float32 [B], unchanged; each numeric feature: float32 [B], z-score within
-      `Z_SCORE_LIMIT`, 0 where missing or not a number; each category: sparse int64 [B, ?], one more value than its vocabulary (OOV).
+      `Z_SCORE_LIMIT`, 0 where missing or not a number; each category: sparse int64 [B, ?], one
+      more value than its vocabulary (OOV).
     """
     columns = Columns.from_dict(custom_config["columns"])
     vocabulary = custom_config["vocabulary"]

@@ -173,9 +173,7 @@ def heads_of(
     return rating_head, preference_head, fitter
 
 
-def losses_of(
-    architecture: str, rows: Interactions | Problem, plain: bool = False
-) -> list[Any]:
+def losses_of(architecture: str, rows: Interactions | Problem, plain: bool = False) -> list[Any]:
     """The loss of each part of an untrained model: squared error, or softmax of 16 negatives.
 
     The rating head comes first, also where it is sampled and so has nothing to train.

@@ -161,9 +161,7 @@ PADS = st.lists(st.sampled_from(["", "nobody's", "ï20"]), max_size=40)
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
 @given(data=st.data())
-def test_p2_padding_and_unknown_ids_change_no_answer(
-    served: Any, data: st.DataObject
-) -> None:
+def test_p2_padding_and_unknown_ids_change_no_answer(served: Any, data: st.DataObject) -> None:
     users = data.draw(st.lists(st.sampled_from(["u0", "u1", "stranger", "new"]), min_size=1))
     item = st.integers(0, problems.ITEMS - 1).map("ï{}".format)
     liked = [data.draw(st.lists(item, max_size=10, unique=True)) for _ in users]

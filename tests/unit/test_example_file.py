@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
 from tfx_recommender.components.ratings_example_gen import dataset, example_file
-from tfx_recommender.components.ratings_example_gen.ratings_table import Entities, Ratings
+from tfx_recommender.components.ratings_example_gen.ratings_table import EntityTable, RatingsTable
 from tfx_recommender.components.ratings_example_gen.splitting import NOWHERE, Assignment
 from tfx_recommender.transform import column_files
 from tfx_recommender.transform.features import ENTITIES, SPLITS, TRAIN, TRAIN_ENTITIES
@@ -25,8 +25,8 @@ TAGS = [["x", "ü"], [], None, ["y"]]
 
 
 def test_each_row_is_one_example_with_its_users_and_items_features(tmp_path: Path) -> None:
-    users = Entities(pa.array(["a", "é", "c"]), {"age": pa.array(AGES, pa.float32())})
-    items = Entities(pa.array(["p", "q", "r", "s"]), {"tags": pa.array(TAGS)})
+    users = EntityTable(pa.array(["a", "é", "c"]), {"age": pa.array(AGES, pa.float32())})
+    items = EntityTable(pa.array(["p", "q", "r", "s"]), {"tags": pa.array(TAGS)})
     columns = {
         "user_id": np.array([0, 1, 2, 0, 1], np.int32),
         "item_id": np.array([3, 2, 1, 0, 0], np.int32),
@@ -34,7 +34,7 @@ def test_each_row_is_one_example_with_its_users_and_items_features(tmp_path: Pat
         "timestamp": np.array([7, 8, -9, 2**40, 1]),
     }
     rows = dataset.Dataset(
-        Ratings(users, items, columns, np.array([True] * 4 + [False]), 10),
+        RatingsTable(users, items, columns, np.array([True] * 4 + [False]), 10),
         Assignment(np.array([0, 0, 1, 0, NOWHERE], np.uint8), 0),
     )
     paths = {
@@ -96,7 +96,7 @@ def test_columns_say_what_the_examples_say(data: st.DataObject) -> None:
         "strength": np.arange(count, dtype=np.float32),
     }
     rows = dataset.Dataset(
-        Ratings(Entities(ids, {}), Entities(ids, {}), columns, np.ones(count, bool), 10),
+        RatingsTable(EntityTable(ids, {}), EntityTable(ids, {}), columns, np.ones(count, bool), 10),
         Assignment(np.array(split, np.uint8), 0),
     )
     with (

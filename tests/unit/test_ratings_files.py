@@ -259,7 +259,7 @@ def test_metadata_are_joined_and_unknown_users_counted(tmp_path: Path) -> None:
     [
         ("id,age,tags\na,30,x\na,31,y\n", "users.csv:3: id 'a' is given twice"),
         ("id,age,tags\na,old,x\n", "users.csv:2: age 'old' is not a number"),
-        ("id,age,tags\na,nan,x\n", "users.csv:2: age 'nan' is not a number"),
+        ("id,age,tags\na,nan,x\n", "users.csv:2: age 'nan' is not a finite number"),
         ("id,age,tags\n,30,x\n", "users.csv:2: id '' is empty"),
         ("id,age\na,30\n", "misses tags"),
     ],
