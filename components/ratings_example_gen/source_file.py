@@ -83,11 +83,12 @@ def opened(path: str, into: Fingerprint | None = None) -> Iterator[Source]:
         raise BadDataError(
             f"{_shown(path)}: cannot be read ({reason}); check the path in the config"
         ) from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise BadDataError(
+            f"{_shown(path)}: cannot be read (not a regular file); give the path of a file"
+        )
     with open(descriptor, "rb", buffering=0) as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise BadDataError(
-                f"{_shown(path)}: cannot be read (not a regular file); give the path of a file"
-            )
         source = Source(path, file)
         try:
             yield source
