@@ -93,8 +93,10 @@ def test_shipped_configs_are_valid(path: Path) -> None:
         ('root=""', "at least 1 character"),
         ("root=a[1]b", "holds '['"),
         ("root=a\\b", "holds '\\\\'"),
-        ("split={strategy: time, validation_from: 2024-02-01, test_from: 2024-01-01T00:00:00Z}",
-         "must be before test_from"),
+        (
+            "split={strategy: time, validation_from: 2024-02-01, test_from: 2024-01-01T00:00:00Z}",
+            "must be before test_from",
+        ),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_override(
@@ -206,9 +208,7 @@ BOMB = "a0: &a0 [x]\n" + "".join(
         ("x: 1 #\n" * 50_000, "at most 262144 characters"),
     ],
 )
-def test_what_is_no_config_is_refused_in_one_line(
-    tmp_path: Path, text: str, expected: str
-) -> None:
+def test_what_is_no_config_is_refused_in_one_line(tmp_path: Path, text: str, expected: str) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=r"config\.yaml") as error:

@@ -9,6 +9,7 @@ from unittest import mock
 
 import numpy as np
 import pyarrow as pa
+import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 from tfx_recommender.components.ratings_example_gen import dataset, example_file
 from tfx_recommender.components.ratings_example_gen.ratings_table import EntityTable, RatingsTable
 from tfx_recommender.components.ratings_example_gen.splitting import NOWHERE, Assignment
+from tfx_recommender.foundation.errors import UserError
 from tfx_recommender.transform import column_files
 from tfx_recommender.transform.features import ENTITIES, SPLITS, TRAIN, TRAIN_ENTITIES
 
@@ -78,6 +80,32 @@ def test_each_row_is_one_example_with_its_users_and_items_features(tmp_path: Pat
     for name, wanted in ((TRAIN_ENTITIES, entities[:3]), (ENTITIES, entities)):
         found = tf.data.TFRecordDataset(paths[name]).as_numpy_iterator()
         assert [tf.train.Example.FromString(record) for record in found] == wanted
+
+
+def test_a_flipped_bit_in_a_column_file_is_noticed(tmp_path: Path) -> None:
+    files = str(tmp_path / "Split-train" / "data")
+    places = np.arange(3, dtype=np.int32)
+    columns = {"user_id": places, "item_id": places, "rating": np.array([1, 2, 3], np.float32)}
+    dtypes = {name: column.dtype for name, column in columns.items()}
+    column_files.write(files, dtypes, [columns])
+    for name in ("user_id", "item_id"):
+        column_files.write_ids(files, name, pa.array(["a", "é", "c"]))
+    assert column_files.read(files)["rating"].to_pylist() == [1, 2, 3]
+    written = sorted((tmp_path / "columns").iterdir())
+    assert len(written) == 6
+    for path in written:
+        content = path.read_bytes()
+        for place in (0, len(content) // 2, len(content) - 1):
+            flipped = bytearray(content)
+            flipped[place] ^= 4
+            path.write_bytes(flipped)
+            with pytest.raises(UserError, match=r"arrow: is damaged.* remove the folder"):
+                column_files.read(files)
+        path.write_bytes(content[:-1])
+        with pytest.raises(UserError, match=r"arrow: is damaged.* remove the folder"):
+            column_files.read(files)
+        path.write_bytes(content)
+    assert column_files.read(files)["user_id"].to_pylist() == [b"a", "é".encode(), b"c"]
 
 
 @settings(max_examples=30, deadline=None)
