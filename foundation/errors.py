@@ -23,9 +23,11 @@ class BadDataError(UserError):
 
 def brief(value: object, length: int = 80) -> str:
     """A value as Python writes it, for a message: escaped, and cut where it is long."""
-    return cut(repr(value), length)
+    return shown(repr(value), length)
 
 
-def cut(text: str, length: int) -> str:
-    """A text for a message, its end left out where it is long."""
-    return text if len(text) <= length else f"{text[:length]}… ({len(text)} characters)"
+def shown(text: str, length: int = 80) -> str:
+    """A text for a message: on one line, nothing in it that a terminal obeys, cut where long."""
+    rest = f"… ({len(text)} characters)" if len(text) > length else ""
+    letters = (letter if letter.isprintable() else repr(letter)[1:-1] for letter in text[:length])
+    return "".join(letters) + rest

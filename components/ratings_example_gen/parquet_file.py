@@ -12,7 +12,7 @@ from pyarrow import parquet
 from tfx_recommender.components.ratings_example_gen import source_file
 from tfx_recommender.components.ratings_example_gen.config import TableFile
 from tfx_recommender.components.ratings_example_gen.source_file import Fingerprint
-from tfx_recommender.foundation.errors import BadDataError, cut
+from tfx_recommender.foundation.errors import BadDataError, shown
 
 _BLOCK_ROWS = 1 << 20
 _COPY_BYTES = 1 << 22
@@ -51,7 +51,7 @@ def blocks(
                     yield {name: _plain(batch[name]) for name in file.columns}, first
                     first += len(batch)
         except (OSError, pa.ArrowException) as error:
-            reason = cut(str(getattr(error, "strerror", None) or error), 200)
+            reason = shown(str(getattr(error, "strerror", None) or error), 200)
             raise BadDataError(f"{path}: cannot be read ({reason}); is it Parquet?") from None
 
 
@@ -61,7 +61,7 @@ def _check_columns(path: str, schema: pa.Schema, file: TableFile) -> None:
         ("misses", [name for name in file.columns if name not in schema.names]),
         ("has unknown", [name for name in schema.names if name not in file.columns]),
     ):
-        parts += [f"{verb} {cut(', '.join(names), 80)}"] if names else []
+        parts += [f"{verb} {shown(', '.join(names), 80)}"] if names else []
     if not parts and len(schema.names) > len(file.columns):
         parts = ["names a column twice"]
     if parts:

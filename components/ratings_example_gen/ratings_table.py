@@ -20,7 +20,7 @@ from tfx_recommender.components.ratings_example_gen.config import (
     RatingsFiles,
 )
 from tfx_recommender.components.ratings_example_gen.source_file import Fingerprint
-from tfx_recommender.foundation.errors import BadDataError, brief, cut
+from tfx_recommender.foundation.errors import BadDataError, brief, shown
 from tfx_recommender.transform.features import ITEM_ID, RATING, STRENGTH, TIMESTAMP, USER_ID
 
 _UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds")
@@ -294,7 +294,7 @@ def _feature(rows: table_file.Block, name: str, column: FeatureColumn) -> pa.Arr
         unknown = pc.invert(_is_known(pc.list_flatten(values), column))
         all_known[pc.list_parent_indices(values).filter(unknown).to_numpy()] = False
         known = pa.array(all_known)
-    allowed = cut(", ".join(column.values), 80)
+    allowed = shown(", ".join(column.values), 80)
     rows.refuse_where(pc.invert(known), name, f"is none of values: {allowed}")
     return values
 

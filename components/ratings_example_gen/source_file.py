@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
-from tfx_recommender.foundation.errors import BadDataError, brief
+from tfx_recommender.foundation.errors import BadDataError, shown
 
 _BLOCK_BYTES = 1 << 20
 
@@ -81,12 +81,12 @@ def opened(path: str, into: Fingerprint | None = None) -> Iterator[Source]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise BadDataError(
-            f"{_shown(path)}: cannot be read ({reason}); check the path in the config"
+            f"{shown(path, 200)}: cannot be read ({reason}); check the path in the config"
         ) from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise BadDataError(
-            f"{_shown(path)}: cannot be read (not a regular file); give the path of a file"
+            f"{shown(path, 200)}: cannot be read (not a regular file); give the path of a file"
         )
     with open(descriptor, "rb", buffering=0) as file:
         source = Source(path, file)
@@ -96,9 +96,5 @@ def opened(path: str, into: Fingerprint | None = None) -> Iterator[Source]:
                 into.add(source.digest())
         except OSError as error:
             raise BadDataError(
-                f"{_shown(path)}: cannot be read ({error.strerror or error}); check the file"
+                f"{shown(path, 200)}: cannot be read ({error.strerror or error}); check the file"
             ) from None
-
-
-def _shown(path: str) -> str:
-    return path if path.isprintable() else brief(path)

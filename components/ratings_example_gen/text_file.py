@@ -13,7 +13,7 @@ from pyarrow import csv
 from tfx_recommender.components.ratings_example_gen import source_file
 from tfx_recommender.components.ratings_example_gen.config import TableFile
 from tfx_recommender.components.ratings_example_gen.source_file import Fingerprint
-from tfx_recommender.foundation.errors import BadDataError, cut
+from tfx_recommender.foundation.errors import BadDataError, shown
 
 _BLOCK_BYTES = 1 << 24
 # A longer line is no line of a table: memory would hold all of a file without line breaks.
@@ -107,7 +107,7 @@ def _header(path: str, line: str, delimiter: str, file: TableFile) -> list[str]:
     unknown = [name for name in names if name not in file.columns]
     if missing or unknown or len(names) != len(file.columns):
         parts = [f"misses {', '.join(missing)}"] if missing else []
-        parts += [f"has unknown {cut(', '.join(unknown), 80)}"] if unknown else []
+        parts += [f"has unknown {shown(', '.join(unknown), 80)}"] if unknown else []
         parts = parts or ["names a column twice"]
         raise BadDataError(
             f"{path}:1: the header {' and '.join(parts)}; the config's columns are"

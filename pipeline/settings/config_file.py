@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from tfx_recommender.foundation.errors import ConfigError, brief, cut
+from tfx_recommender.foundation.errors import ConfigError, brief, shown
 from tfx_recommender.pipeline.settings import settings_yaml
 from tfx_recommender.pipeline.settings.config import Config
 from tfx_recommender.pipeline.settings.explain import Override, explain, line_of
@@ -111,7 +111,7 @@ def _leaves(values: dict[Any, Any], prefix: tuple[str, ...]) -> Iterator[tuple[A
 
 def _parse_override(override: str) -> Override:
     name, equals, value = override.partition("=")
-    key, where = tuple(name.split(".")), f"--set {cut(override, 200)}"
+    key, where = tuple(name.split(".")), f"--set {shown(override, 200)}"
     if not equals or not all(key) or len(key) > _MOST_PARTS:
         raise ConfigError(f"{where}: write it as key.path=value")
     try:

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from tfx_recommender.foundation.errors import brief, cut
+from tfx_recommender.foundation.errors import brief, shown
 
 _LONGEST_MESSAGE = 400
 _KEY_PREFIX = re.compile(r"([a-z_]+(?:\.[a-z_]+)*): ")
@@ -69,9 +69,9 @@ def explain(
         message = "is missing"
     elif problem["type"] != "value_error" and not isinstance(problem["input"], dict):
         message = f"{message[0].lower()}{message[1:]}, not {brief(problem['input'])}"
-    message = cut(message, _LONGEST_MESSAGE)
+    message = shown(message, _LONGEST_MESSAGE)
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f"{where}: {cut(key, 200)}: {message}{more}" if key else f"{where}: {message}{more}"
+    return f"{where}: {shown(key, 200)}: {message}{more}" if key else f"{where}: {message}{more}"
 
 
 def line_of(node: yaml.Node, location: tuple[int | str, ...]) -> int:

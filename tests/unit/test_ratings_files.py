@@ -372,7 +372,7 @@ def test_a_flipped_bit_in_parquet_with_checksums_is_noticed(tmp_path: Path) -> N
     assert len(read_paths(path)) == 2
     place = content.index(struct.pack("<dd", 3.0, 4.5))
     path.write_bytes(content[:place] + struct.pack("<d", 2.0) + content[place + 8 :])
-    with pytest.raises(BadDataError, match="ratings.parquet: cannot be read .*checksum"):
+    with pytest.raises(BadDataError, match=r"ratings\.parquet: cannot be read .*checksum"):
         read_paths(path)
 
 
