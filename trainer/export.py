@@ -238,7 +238,7 @@ class _ServedModel(tf.Module):
         liked = self.items.position.lookup(liked_item_ids)
         liked_pairs = tf.where(liked < count)
         liked_pairs = tf.stack([liked_pairs[:, 0], tf.gather_nd(liked, liked_pairs)], axis=1)
-        vectors = self._user_vectors(user_id, liked)
+        vectors = self._user_vectors(user_id, liked_pairs)
         scores = self.model.preference_head.interact(vectors, self.item_vectors)
         hidden = tf.concat([self.history.pairs(user_id), liked_pairs], axis=0)
         minus_infinity = tf.fill([tf.shape(hidden)[0]], -np.inf)
@@ -251,7 +251,7 @@ class _ServedModel(tf.Module):
             "score": tf.pad(best, padding, constant_values=-np.inf),
         }
 
-    def _user_vectors(self, user_id: Tensor, liked: Tensor) -> Vectors:
+    def _user_vectors(self, user_id: Tensor, liked_pairs: Tensor) -> Vectors:
         """Vectors of users who name items that they like.
 
         A sequential head takes the liked items as the user's most recent ratings. Elsewhere a known
@@ -259,29 +259,41 @@ class _ServedModel(tf.Module):
 
         Args:
           user_id: string [B].
-          liked: positions in the catalogue, int64 [B, L]; its size where there is no such item.
+          liked_pairs: (row of the batch, item position) of the liked items that are known, int64
+            [P, 2], row by row. Padding and unknown ids are in none of them, so they change no
+            answer.
         """
         users = self.users.rows(user_id)
+        row, item = liked_pairs[:, 0], liked_pairs[:, 1]
+        batch = tf.size(user_id, tf.int64)
         if self.mean_raters is None:
-            items = tf.cast(tf.where(liked < self.items.count, liked, -1), tf.int32)
-            count = tf.reduce_sum(tf.cast(items >= 0, tf.float32), axis=1, keepdims=True)
-            now = tf.fill(tf.shape(items), np.float32(self.now))
-            users["history"] = tf.concat([items, users["history"]], axis=1)
-            users["age"] = tf.concat([now, users["age"] + count], axis=1)
+            liked = tf.RaggedTensor.from_value_rowids(tf.cast(item, tf.int32), row, batch)
+            users["history"], users["age"] = self._latest(liked, users["history"], users["age"])
             return self.model.preference_head.user(users)
         vectors = self.model.preference_head.user(users)
-        weight = tf.cast(liked < self.items.count, tf.float32)[..., None]
-        count = tf.reduce_sum(weight, axis=1)
+        count = tf.math.bincount(tf.cast(row, tf.int32), minlength=tf.cast(batch, tf.int32))
+        count = tf.cast(count, tf.float32)[:, None]
         is_replaced = (self.users.position.lookup(user_id)[:, None] == self.users.count) & (
             count > 0
         )
 
         def part_of(own: Tensor, mean_raters: Tensor) -> Tensor:
-            raters = tf.gather(mean_raters, tf.minimum(liked, self.items.count - 1))
-            mean = tf.math.divide_no_nan(tf.reduce_sum(raters * weight, axis=1), count)
-            return tf.where(is_replaced, mean, own)
+            total = tf.math.unsorted_segment_sum(tf.gather(mean_raters, item), row, batch)
+            return tf.where(is_replaced, tf.math.divide_no_nan(total, count), own)
 
         return tf.nest.map_structure(part_of, vectors, self.mean_raters)
+
+    def _latest(
+        self, liked: tf.RaggedTensor, history: Tensor, age: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Histories that begin with the liked items: as wide as they were, padded at the end."""
+        present, width = history >= 0, history.shape[1]
+        later = tf.cast(liked.row_lengths(), tf.float32)[:, None]
+        now = tf.ones_like(liked, tf.float32) * np.float32(self.now)
+        item = tf.concat([liked, tf.ragged.boolean_mask(history, present)], axis=1)
+        ages = tf.concat([now, tf.ragged.boolean_mask(age + later, present)], axis=1)
+        shape = [None, width]
+        return item.to_tensor(-1, shape=shape), ages.to_tensor(0.0, shape=shape)
 
 
 def _mean_raters(users: Tensor, train: Interactions, catalogue: Catalogue) -> np.ndarray:

@@ -182,7 +182,7 @@ class Evaluation(Settings):
 
     gates: Gates
     """The gates that a model must pass."""
-    k: Annotated[int, Field(ge=1)] = 10
+    k: Annotated[int, Field(ge=1, lt=2**31)] = 10
     """K of HitRate@K, NDCG@K and the lists behind coverage and Gini."""
     relevance_threshold: float | None = None
     """Smallest rating of a test item that counts for rankings; null: all count. Not for events."""
@@ -202,9 +202,9 @@ class Config(Settings):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,127}$")]
     """The pipeline's name: small letters, digits and hyphens."""
-    root: str
+    root: Annotated[str, Field(min_length=1)]
     """The pipeline root: artifacts, metadata store, log and summary."""
-    serving_root: str
+    serving_root: Annotated[str, Field(min_length=1)]
     """A folder, to which models are pushed as `<serving_root>/<name>/<version>/`, or a place in a
     bucket (s3://bucket/prefix, gs://bucket/prefix; see `components/serving/bucket.py`)."""
     data: Data

@@ -81,7 +81,7 @@ class Cluster:
 
     def kubectl(self, *words: str, **given: Any) -> subprocess.CompletedProcess[str]:
         """Runs kubectl, which may fail."""
-        command = [self.binaries / "kubectl", *words]
+        command = [str(self.binaries / "kubectl"), *words]
         return subprocess.run(
             command, env=self.environment(), capture_output=True, text=True, check=False, **given
         )

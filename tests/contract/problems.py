@@ -22,6 +22,7 @@ from tfx_recommender.trainer.fitting.settings import RankingTraining
 from tfx_recommender.trainer.input_data import SplitRows
 from tfx_recommender.trainer.recommender import Recommender
 from tfx_recommender.transform.features import Columns, Feature
+from tfx_recommender.transform.preprocessing import Z_SCORE_LIMIT
 
 USERS, ITEMS = 30, 20
 # Training that ends in seconds.
@@ -88,6 +89,36 @@ def two_tastes() -> Interactions:
     return Interactions(user, item, np.clip(rating, 1, 5).astype(np.float32), np.arange(len(user)))
 
 
+def extremes() -> Problem:
+    """Data of every shape that once made, or could make, a number that is none (M11).
+
+    User 0 has 2,314 ratings (MovieLens-1M's most) at as many times, user 1 2,100 at one time, user
+    2 only one; everybody rated item 0, nobody the last; metadata are as far out as Transform lets
+    them be.
+    """
+    items, rng = 2400, np.random.default_rng(0)
+    counts = [2314, 2100, 1, *rng.integers(2, 12, USERS - 3)]
+    user = np.repeat(np.arange(USERS), counts)
+    item = np.concatenate([np.append(0, 1 + rng.permutation(items - 2)[: n - 1]) for n in counts])
+    time = np.where(user == 1, 7, np.arange(len(user)))
+    rating = rng.integers(1, 6, len(user)).astype(np.float32)
+    of = catalogue()
+    numeric = np.clip([[1e30], [-1e30], [0.0]] * 11, -Z_SCORE_LIMIT, Z_SCORE_LIMIT)
+    users = dataclasses.replace(of.users, numeric=numeric[: USERS + 1].astype(np.float32))
+    genres = np.append(rng.integers(-1, 4, (items, 3)), [[-1] * 3], axis=0)
+    all_items = EntityTable(
+        raw_ids=np.array([f"ï{n}".encode() for n in range(items)], object),
+        index=np.arange(items + 1),
+        numeric=np.zeros((items + 1, 0), np.float32),
+        categories={"genres": genres},
+    )
+    rated = np.append(np.bincount(item, minlength=items), 1)
+    shape = dataclasses.replace(of.item_shape, ids=items + 1, vocabulary=items, ratings=rated)
+    rows = Interactions(user, item, rating, time)
+    held_out = Interactions(user[:40], item[:40], rating[:40])
+    return Problem(Catalogue(users, all_items, of.user_shape, shape), rows, held_out, 8, seed=7)
+
+
 def ratings(user_ids: np.ndarray, item_ids: np.ndarray) -> SplitRows:
     """Rows as `input_data.read` returns them, from ids (bytes)."""
     user_id, item_id = (
@@ -109,20 +140,19 @@ def problem(rows: Interactions) -> Problem:
 
 def heads_of(
     architecture: str,
-    rows: Interactions,
+    rows: Interactions | Problem,
     plain: bool = False,
     fitter: Fitter | None = None,
-    to_fit: Problem | None = None,
 ) -> tuple[Head, Head, Fitter]:
     """Both heads of a small model of one architecture, and the fitter that made them.
 
     Args:
       architecture: a key of `ARCHITECTURES`.
-      rows: the train split of the problem.
+      rows: the train split of the problem, or the problem.
       plain: whether regularisation is off.
       fitter: trains the heads; None: they stay as they are before training.
-      to_fit: the problem, if it is not that of `rows`.
     """
+    to_fit = rows if isinstance(rows, Problem) else problem(rows)
     keras.utils.set_random_seed(7)
     sampler: dict[str, object] = {"factors": 4, "sweeps": 60, "burn_in": 20, "samples": 20}
     off: dict[str, object] = {"l2": 0.0, "id_dropout": 0.0} if plain else {}
@@ -147,8 +177,7 @@ def heads_of(
         "two_stage": (hybrid, stages),
     }
     rating, preference = settings[architecture]
-    row = ARCHITECTURES[architecture]
-    to_fit, fitter = to_fit or problem(rows), fitter or Untrained(7)
+    row, fitter = ARCHITECTURES[architecture], fitter or Untrained(7)
     rating_head = row.model.fit_rating(row.rating.model_validate(rating), to_fit, fitter)
     preference_head = row.model.fit_preference(
         row.preference.model_validate(preference), to_fit, fitter
@@ -156,13 +185,13 @@ def heads_of(
     return rating_head, preference_head, fitter
 
 
-def losses_of(architecture: str, rows: Interactions, plain: bool = False) -> list[Loss]:
+def losses_of(architecture: str, rows: Interactions | Problem, plain: bool = False) -> list[Loss]:
     """The loss of each head of an untrained model: squared error, or softmax of 16 negatives.
 
     The rating head comes first, also where it is sampled and so has nothing to train.
     """
-    rating, _, fitter = heads_of(architecture, rows, plain)
-    to_fit = problem(rows)
+    to_fit = rows if isinstance(rows, Problem) else problem(rows)
+    rating, _, fitter = heads_of(architecture, to_fit, plain)
     squared = losses.SquaredError(rating, to_fit.rating_mean, to_fit.rating_scale)
     ranking = [loss for loss in fitter.losses if isinstance(loss, losses.Ranking)]
     return [squared, *(losses.Softmax(loss.head, sampled=True) for loss in ranking)]
@@ -174,8 +203,10 @@ def recommender(rating: Head | None, preference: Head, rows: Interactions) -> Re
     return Recommender(rating, preference, of.rating_mean, of.rating_scale, (1.0, 5.0))
 
 
-def batch(rows: Interactions, chosen: np.ndarray, by_user: bool = False) -> Batch:
+def batch(rows: Interactions | Problem, chosen: np.ndarray, by_user: bool = False) -> Batch:
     """A batch of chosen ratings (or users) as training makes it, every item as a negative."""
-    how = RankingTraining(negatives=ITEMS)
-    drawn = batches.Batches(rows, problem(rows), how, by_user, seed=7)
-    return drawn.gather(tf.constant(chosen, tf.int32), tf.range(ITEMS))
+    of, own = (rows, rows.train) if isinstance(rows, Problem) else (problem(rows), rows)
+    items = len(of.catalogue.items)
+    how = RankingTraining(negatives=items)
+    drawn = batches.Batches(own, of, how, by_user, seed=7)
+    return drawn.gather(tf.constant(chosen, tf.int32), tf.range(items))

@@ -16,6 +16,7 @@ from tfx_recommender.trainer.architectures.registry import ARCHITECTURES
 from tfx_recommender.trainer.architectures.two_stage.model import TwoStageHead
 from tfx_recommender.trainer.fitting import losses
 from tfx_recommender.trainer.fitting.fit import Fitter, fit
+from tfx_recommender.trainer.fitting.head import shared
 from tfx_recommender.trainer.fitting.interactions import Interactions
 from tfx_recommender.trainer.fitting.problem import Problem
 from tfx_recommender.trainer.fitting.settings import RankingTraining
@@ -101,6 +102,39 @@ def test_m8_the_order_within_a_batch_does_not_matter_and_gradients_are_finite(
             for gradient in tape.gradient(value, loss.trainable_variables):
                 assert np.isfinite(tf.convert_to_tensor(gradient).numpy()).all()
         assert values[0] == pytest.approx(values[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
+def test_m11_no_shape_of_data_makes_a_score_a_loss_or_a_gradient_that_is_not_finite(
+    architecture: str,
+) -> None:
+    extremes = problems.extremes()
+    catalogue, user = extremes.catalogue, extremes.train.user
+    first, last = np.unique(user, return_index=True)[1], np.append(np.flatnonzero(np.diff(user)), 0)
+    batch = problems.batch(extremes, np.concatenate([first, last]))
+    for loss in problems.losses_of(architecture, extremes):
+        with tf.GradientTape() as tape:
+            value = loss(batch, training=True) + sum(loss.losses)
+        assert np.isfinite(float(value))
+        for gradient in tape.gradient(value, loss.trainable_variables):
+            assert np.isfinite(tf.convert_to_tensor(gradient).numpy()).all()
+        everyone = loss.head.user(catalogue.users.batch())
+        everything = shared(loss.head.item(catalogue.items.batch()))
+        assert np.isfinite(loss.head.interact(everyone, everything).numpy()).all()
+
+
+@pytest.mark.parametrize("architecture", ["hybrid", "two_tower"])
+def test_m11_rankings_train_at_the_degrees_of_movielens_1m(architecture: str) -> None:
+    """From the first step on the pads of light users once read a heavy user's ratings: NaN."""
+    problem = problems.extremes()
+    row = ARCHITECTURES[architecture]
+    how = row.preference.model_validate({"training": {"epochs": 2, "batch_size": 512}})
+    head = row.model.fit_preference(how, problem, Fitter(3))
+    assert all(np.isfinite(weight.numpy()).all() for weight in head.trainable_variables)
+    users, items = problem.catalogue.users.batch(), problem.catalogue.items.batch()
+    scores = head.interact(head.user(users), shared(head.item(items))).numpy()
+    assert np.isfinite(scores).all()
+    assert scores.std() > 0
 
 
 @pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))

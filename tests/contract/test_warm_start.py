@@ -88,7 +88,7 @@ def untrained(
     architecture: str, to_fit: Problem, values: Callable[[tuple[int, ...]], np.ndarray]
 ) -> tuple[Head, Head, list[tuple[HeadName, list[Tensor]]]]:
     """Both heads, and the weights of each head that is trained, set to values of their shapes."""
-    rating, preference, fitter = problems.heads_of(architecture, to_fit.train, to_fit=to_fit)
+    rating, preference, fitter = problems.heads_of(architecture, to_fit)
     trained: list[tuple[HeadName, list[Tensor]]] = []
     for loss in fitter.losses:
         weights = built(loss, to_fit)

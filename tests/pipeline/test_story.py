@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -379,10 +380,10 @@ def test_another_split_is_refused_until_the_baseline_is_rebased(story: dict[str,
 @pytest.mark.parametrize(
     ("break_data", "expected"),
     [
-        (lambda text: text.replace("u1,", "u1,999", 1), r"age: .*out.of.range.*"),
-        (lambda text: text.replace(",M", ",X"), r"gender: .*"),
+        (lambda text: re.sub(r",\d+,", ",,", text), r"age: .*"),
+        (lambda text: re.sub(r",[FM]\n", ",\n", text), r"gender: .*"),
     ],
-    ids=["age beyond its range", "unknown category"],
+    ids=["nobody has an age", "nobody has a gender"],
 )
 def test_anomalies_stop_the_run_at_the_gate(
     story: dict[str, Any],

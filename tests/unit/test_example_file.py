@@ -10,14 +10,16 @@ from unittest import mock
 
 import numpy as np
 import pyarrow as pa
+import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
 from tfx_recommender.components.ratings_example_gen import dataset, example_file
-from tfx_recommender.components.ratings_example_gen.ratings_table import Entities, Ratings
+from tfx_recommender.components.ratings_example_gen.ratings_table import EntityColumns, RatingsTable
 from tfx_recommender.components.ratings_example_gen.splitting import NOWHERE, Assignment
+from tfx_recommender.foundation.errors import UserError
 from tfx_recommender.transform import column_files
 from tfx_recommender.transform.features import ENTITIES, SPLITS, TRAIN, TRAIN_ENTITIES
 
@@ -29,8 +31,8 @@ TAGS = [["x", "ü"], [], None, ["y"]]
 
 
 def test_each_row_is_one_example_with_its_users_and_items_features(tmp_path: Path) -> None:
-    users = Entities(pa.array(["a", "é", "c"]), {"age": pa.array(AGES, pa.float32())})
-    items = Entities(pa.array(["p", "q", "r", "s"]), {"tags": pa.array(TAGS)})
+    users = EntityColumns(pa.array(["a", "é", "c"]), {"age": pa.array(AGES, pa.float32())})
+    items = EntityColumns(pa.array(["p", "q", "r", "s"]), {"tags": pa.array(TAGS)})
     columns = {
         "user_id": np.array([0, 1, 2, 0, 1], np.int32),
         "item_id": np.array([3, 2, 1, 0, 0], np.int32),
@@ -38,7 +40,7 @@ def test_each_row_is_one_example_with_its_users_and_items_features(tmp_path: Pat
         "timestamp": np.array([7, 8, -9, 2**40, 1]),
     }
     rows = dataset.Dataset(
-        Ratings(users, items, columns, np.array([True] * 4 + [False]), 10),
+        RatingsTable(users, items, columns, np.array([True] * 4 + [False]), 10),
         Assignment(np.array([0, 0, 1, 0, NOWHERE], np.uint8), 0),
     )
     paths = {
@@ -84,6 +86,32 @@ def test_each_row_is_one_example_with_its_users_and_items_features(tmp_path: Pat
         assert [tf.train.Example.FromString(record) for record in found] == examples
 
 
+def test_a_flipped_bit_in_a_column_file_is_noticed(tmp_path: Path) -> None:
+    files = str(tmp_path / "Split-train" / "data")
+    places = np.arange(3, dtype=np.int32)
+    columns = {"user_id": places, "item_id": places, "rating": np.array([1, 2, 3], np.float32)}
+    dtypes = {name: column.dtype for name, column in columns.items()}
+    column_files.write(files, dtypes, [columns])
+    for name in ("user_id", "item_id"):
+        column_files.write_ids(files, name, pa.array(["a", "é", "c"]))
+    assert column_files.read(files)["rating"].to_pylist() == [1, 2, 3]
+    written = sorted((tmp_path / "columns").iterdir())
+    assert len(written) == 6
+    for path in written:
+        content = path.read_bytes()
+        for place in (0, len(content) // 2, len(content) - 1):
+            flipped = bytearray(content)
+            flipped[place] ^= 4
+            path.write_bytes(flipped)
+            with pytest.raises(UserError, match=r"arrow: is damaged.* remove the folder"):
+                column_files.read(files)
+        path.write_bytes(content[:-1])
+        with pytest.raises(UserError, match=r"arrow: is damaged.* remove the folder"):
+            column_files.read(files)
+        path.write_bytes(content)
+    assert column_files.read(files)["user_id"].to_pylist() == [b"a", "é".encode(), b"c"]
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_columns_say_what_the_examples_say(data: st.DataObject) -> None:
@@ -100,7 +128,9 @@ def test_columns_say_what_the_examples_say(data: st.DataObject) -> None:
         "strength": np.arange(count, dtype=np.float32),
     }
     rows = dataset.Dataset(
-        Ratings(Entities(ids, {}), Entities(ids, {}), columns, np.ones(count, bool), 10),
+        RatingsTable(
+            EntityColumns(ids, {}), EntityColumns(ids, {}), columns, np.ones(count, bool), 10
+        ),
         Assignment(np.array(split, np.uint8), 0),
     )
     with (

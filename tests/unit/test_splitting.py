@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from tfx_recommender.components.ratings_example_gen import splitting
 from tfx_recommender.components.ratings_example_gen.config import Split
-from tfx_recommender.components.ratings_example_gen.ratings_table import Entities, Ratings
+from tfx_recommender.components.ratings_example_gen.ratings_table import EntityColumns, RatingsTable
 from tfx_recommender.foundation.errors import BadDataError
 from tfx_recommender.transform.features import SPLITS
 
@@ -26,13 +26,13 @@ TIME = {
 }
 
 
-def ratings_of(rows: list[tuple[str, str, int]], rows_in_memory: int = 1000) -> Ratings:
+def ratings_of(rows: list[tuple[str, str, int]], rows_in_memory: int = 1000) -> RatingsTable:
     users, items, times = zip(*rows, strict=True)
     user, item = (pa.array(ids).dictionary_encode() for ids in (users, items))
     columns = {"user_id": user.indices.to_numpy(), "item_id": item.indices.to_numpy()}
     columns["timestamp"] = np.array(times)
-    entities = Entities(user.dictionary), Entities(item.dictionary)
-    return Ratings(*entities, columns, np.ones(len(rows), bool), rows_in_memory)
+    entities = EntityColumns(user.dictionary), EntityColumns(item.dictionary)
+    return RatingsTable(*entities, columns, np.ones(len(rows), bool), rows_in_memory)
 
 
 def place_of(

@@ -110,16 +110,17 @@ class Histories:
 
         Returns:
           Items, positions int32 [B, length], padded with -1, and ages, float32 [B, length]: how
-          many other ratings lie between (infinite where there are no times).
+          many other ratings lie between (infinite where there are no times; 0 of padding).
         """
         start, count, exclude = moments.start, moments.count, moments.exclude
         place = (start + count)[:, None] - 1 - tf.range(length)
         present = (place >= start[:, None]) & (place != exclude[:, None])
-        place = tf.maximum(place, 0)
+        # Before `start` lie the ratings of other users, whose ages may be of any size and sign.
+        place = tf.where(present, place, 0)
         item = tf.where(present, tf.gather(self._item, place), -1)
         if not self.has_times:
-            return item, tf.fill(tf.shape(item), np.float32(np.inf))
+            return item, tf.where(present, np.float32(np.inf), 0.0)
         age = count[:, None] - tf.gather(self._upto, place)
         # The row's own rating is none of those between.
         own = tf.cast((exclude[:, None] >= 0) & (age > 0), tf.int32)
-        return item, tf.cast(age - own, tf.float32)
+        return item, tf.where(present, tf.cast(age - own, tf.float32), 0.0)

@@ -46,7 +46,7 @@ class EntityTable:
       numeric: scaled numeric features, float32 [N + 1, F]; 0 is the mean.
       categories: feature name -> int64 [N + 1, M], padded with -1.
       history: of users, the items rated latest in training (positions, int32 [N + 1, L], padded
-        with -1) and their ages (float32 [N + 1, L], see `Histories`); None for items.
+        with -1) and their ages (float32 [N + 1, L], see `Histories.latest`); None for items.
     """
 
     raw_ids: np.ndarray

@@ -81,9 +81,13 @@ class TowersHead(keras.layers.Layer):
     def user(self, users: EntityBatch[Tensor], training: bool = False) -> Vectors:
         """Vectors of users, the bias first: [B] rows -> float32 [B, 1 + D]."""
         item, age = (users[name][:, : self.length] for name in ("history", "age"))
-        present = keras.ops.cast(item >= 0, "float32")
-        count = keras.ops.maximum(keras.ops.sum(present, axis=1, keepdims=True), 1.0)
-        weight = present * (keras.ops.exp(-age / self.decay) + 1.0 / keras.ops.sqrt(count))
+        present = item >= 0
+        count = keras.ops.sum(keras.ops.cast(present, "float32"), axis=1, keepdims=True)
+        count = keras.ops.maximum(count, 1.0)
+        # The age of padding is never used: exp of it may be infinite, and 0 * inf is no number.
+        age = keras.ops.where(present, age, 0.0)
+        weight = keras.ops.exp(-age / self.decay) + 1.0 / keras.ops.sqrt(count)
+        weight = keras.ops.where(present, weight, 0.0)
         weight = self.dropout(weight, training=training)
         index = keras.ops.take(self.index, keras.ops.maximum(item, 0), axis=0)
         vectors = self.history(index, training=training)
