@@ -118,7 +118,7 @@ def run(
 
 
 def container_arguments() -> dict[str, Any]:
-    """How every step's container is shut in: docker-py's arguments."""
+    """How every step's container is isolated: docker-py's arguments."""
     import docker
 
     arguments: dict[str, Any] = {

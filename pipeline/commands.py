@@ -24,7 +24,7 @@ from tfx_recommender.trainer.search_space import SearchSpace
 def run(config: Config, verbose: bool, rebase_baseline: bool, part: Part = WHOLE) -> None:
     """Runs the pipeline, or a part of it, and prints the result table.
 
-    `summary.json` tells of every run, whatever ends it (see `local/summary.py`).
+    `summary.json` describes every run, whatever ends it (see `local/summary.py`).
     """
     with pipeline_root.exclusive(config.root):
         record = summary.Run()

@@ -113,7 +113,7 @@ def create_pipeline(
 def create_tuning(
     config: Config, space: SearchSpace, trials: int, world: World, pipeline_root: str
 ) -> Pipeline:
-    """Builds the pipeline that searches hyperparameters; its first nodes are the other's.
+    """Builds the pipeline that searches hyperparameters, behind the same first nodes.
 
     Args:
       config: what to build.
@@ -150,7 +150,7 @@ def create_tuning(
 
 
 def _prepare(config: Config, world: World) -> list[Any]:
-    """Ratings to examples, checked, and a transform graph.
+    """The nodes up to Transform: checked examples and a transform graph.
 
     RatingsExampleGen, StatisticsGen, ExampleValidator, DataGate, Transform.
     """

@@ -1,4 +1,4 @@
-"""What the config does not say and a run's cache keys need: the state of things outside."""
+"""What a run finds outside of its config and needs in its cache keys: data and serving place."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def observe(
     rebase_baseline: bool,
     threads: int | None = None,
 ) -> World:
-    """Looks around.
+    """Looks at the data files and the serving place.
 
     Args:
       data: the data files.
@@ -67,7 +67,7 @@ def push_record(data: Data, split: Split) -> dict[str, Any]:
 
 
 def require_comparable(data: Data, split: Split, served: ServedModel) -> None:
-    """Two models compare only if they learnt the same task, and one that hides the same test rows.
+    """Two models can be compared only if they learnt the same task and hide the same test rows.
 
     A model trained under other split settings may have seen today's test rows; one of events
     predicts no ratings, and one of ratings was fitted to other rows. A push record that says

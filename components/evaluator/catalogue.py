@@ -25,6 +25,10 @@ from tfx_recommender.components.evaluator.predictions import (
 )
 from tfx_recommender.foundation import formulas
 
+TFMA_MODULE = "tfx_recommender.components.evaluator.tfma_metrics"
+"""Where TFMA finds the class below. By name: importing it brings TFMA and TensorFlow along."""
+TFMA_CLASS = "CatalogueMetric"
+
 
 class Metric(abc.ABC):
     """A figure by which models are compared.

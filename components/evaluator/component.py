@@ -3,6 +3,7 @@
 This module declares the node; `comparison.py` does the work and has the heavy imports.
 """
 
+import json
 import os
 from typing import Any
 
@@ -17,6 +18,8 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import path_utils
 
+from tfx_recommender.components.evaluator import catalogue
+from tfx_recommender.foundation.errors import ConfigError
 from tfx_recommender.transform.features import SPLITS
 
 try:
@@ -57,7 +60,11 @@ def Evaluator(  # noqa: N802 - TFX names a component like a class
       k: length of the lists of recommended items.
       ranked_users: maximum number of users whose items are ranked, drawn at random; 0: all.
       beam_pipeline: given by TFX.
+
+    Raises:
+      ConfigError: `eval_config` names metrics of other modules, which TFMA would import.
     """
+    require_own_metrics(eval_config)
     # Imported here: the process that launches nodes only declares them.
     from tfx_recommender.components.evaluator import comparison
 
@@ -80,3 +87,15 @@ def Evaluator(  # noqa: N802 - TFX names a component like a class
         os.path.join(blessing.uri, "BLESSED" if blessed else "NOT_BLESSED"), "w"
     ) as file:
         file.write("")
+
+
+def require_own_metrics(eval_config: str) -> None:
+    """Raises ConfigError unless every metric of an EvalConfig (JSON) is the catalogue's."""
+    for spec in json.loads(eval_config).get("metricsSpecs", []):
+        for metric in spec.get("metrics", []):
+            named = metric.get("module"), metric.get("className")
+            if named != (catalogue.TFMA_MODULE, catalogue.TFMA_CLASS):
+                raise ConfigError(
+                    f"Evaluator: eval_config names the metric {named[1]!r} of {named[0]!r}, which"
+                    " is not imported here; compile the pipeline anew"
+                )

@@ -23,10 +23,10 @@ _PATIENCE_SECONDS = 10.0
 
 @contextlib.contextmanager
 def exclusive(root: str) -> Iterator[None]:
-    """Creates the root if need be and keeps every other writer out.
+    """Creates the root if it is missing, and locks out every other writer.
 
-    The lock is the operating system's: it goes with the process, however that dies. Files that a
-    writer before left half written are removed.
+    The lock is the operating system's: it is released when the process ends, however that ends.
+    Files that a writer before left half written are removed.
 
     Raises:
       ConfigError: the folder cannot be written.

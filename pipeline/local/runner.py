@@ -79,7 +79,7 @@ def run(
                     pipeline_runtime_spec=ir.runtime_spec,
                     executor_spec=runner_utils.extract_executor_spec(deployment, node),
                     custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node),
-                    custom_executor_operators=processes.operators(),
+                    custom_executor_operators=node_process.operators(processes),
                 ).launch()
             finally:
                 record.node_seconds[node] = round(time.monotonic() - start, 3)

@@ -41,7 +41,7 @@ class Store:
 
     @contextlib.contextmanager
     def naming_who_holds_it(self) -> Iterator[None]:
-        """ML Metadata says "aborted" where somebody reads the store all the time."""
+        """Names the cause of "aborted": another process keeps reading the store."""
         try:
             yield
         except errors.AbortedError:
@@ -91,11 +91,11 @@ class Store:
 
 @contextlib.contextmanager
 def whole_cached_files() -> Iterator[None]:
-    """Lets TFX reuse an artifact only if its files are those that its node has left.
+    """Lets TFX reuse an artifact only if its files are as its node wrote them.
 
-    TFX (1.21) looks no further than whether the artifact's folder is there. So a file that was
-    lost, cut or changed would fail this run and all that follow, or be trained on. Here such an
-    artifact is marked as deleted, and its node executes again.
+    TFX (1.21) only checks that the artifact's folder exists. A lost, truncated or changed file
+    would fail this run and all later ones, or be trained on. Here such an artifact is marked as
+    deleted, and its node executes again.
     """
     get_cached_outputs = cache_utils.get_cached_outputs
 

@@ -23,8 +23,8 @@ from tfx_recommender.pipeline.settings.config import Config
 _HEAD = """# Settings
 
 Every key of a config file, written by `make docs` from the code. A key stands below the section
-that it belongs to, dots lead inwards: `evaluation.k: 20` in `--set` form is `--set evaluation.k=20`.
-A key without a default must be given.
+that it belongs to; on the command line dots lead inwards: `--set evaluation.k=20`. A key without a
+default must be given.
 
 """
 _BOUNDS = {Ge: "≥", Gt: ">", Le: "≤", Lt: "<"}
@@ -108,15 +108,16 @@ def _type_name(annotation: Any) -> str:
         return _type_name(parts[0]) + _bounds(parts[1:])
     if origin is typing.Literal:
         return " or ".join(f"`{json.dumps(value)}`" for value in parts)
+    inner = [_type_name(part) for part in parts if part is not Ellipsis]
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(_type_name(part) for part in parts)
-    if origin is tuple:
-        if len(parts) == 2 and parts[1] is Ellipsis:
-            return f"list of {_type_name(parts[0])}"
-        return f"list of {len(parts)}: {', '.join(_type_name(part) for part in parts)}"
-    if origin is dict:
-        return f"{_type_name(parts[1])} by name"
-    return _NAMES.get(annotation, getattr(annotation, "__name__", str(annotation)))
+        name = " or ".join(inner)
+    elif origin is tuple:
+        name = f"list of {f'{len(inner)}: ' if Ellipsis not in parts else ''}{', '.join(inner)}"
+    elif origin is dict:
+        name = f"{inner[1]} by name"
+    else:
+        name = _NAMES.get(annotation, getattr(annotation, "__name__", str(annotation)))
+    return name
 
 
 def _default(field: FieldInfo) -> str:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 
 import pytest
 import tfx.components  # noqa: F401 - must be imported before TFDV on older glibc
 
+from tfx_recommender.components.evaluator import catalogue
+from tfx_recommender.components.evaluator.component import require_own_metrics
 from tfx_recommender.foundation.errors import ConfigError
+from tfx_recommender.pipeline import quality_gate
 from tfx_recommender.pipeline.nodes import NODE_KINDS, kind_of, require_known_code
+from tfx_recommender.pipeline.settings import config_file
 
 
 @pytest.mark.parametrize("row", [row for row in NODE_KINDS.values() if row.executor])
@@ -49,3 +54,11 @@ def test_k9_the_code_of_the_row_is_known() -> None:
 def test_a_missing_row_is_named() -> None:
     with pytest.raises(LookupError, match="has no row 'Reporter'"):
         kind_of("Reporter-mf")
+
+
+def test_k9_a_metric_of_another_module_is_refused(small: Path) -> None:
+    ours = quality_gate.eval_config(config_file.load(str(small / "config.yaml")))
+    require_own_metrics(ours)
+    for name, other in (("CatalogueMetric", "Recall"), (catalogue.TFMA_MODULE, "os")):
+        with pytest.raises(ConfigError, match="Evaluator: eval_config names the metric"):
+            require_own_metrics(ours.replace(f'"{name}"', f'"{other}"', 1))
