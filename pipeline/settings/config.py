@@ -187,8 +187,9 @@ class Evaluation(Settings):
     relevance_threshold: float | None = None
     """Smallest rating of a test item that counts for rankings; null: all count. Not for events."""
     ranked_users: Annotated[int, Field(ge=1)] | None = None
-    """Maximum number of users whose test items are ranked, drawn at random, the same for both models;
-    null: all. With a sample, gates on HitRate@K and NDCG@K use the lower confidence bound."""
+    """Maximum number of users whose test items are ranked: a random sample, the same for both
+    models; null: all. With a sample, gates on HitRate@K and NDCG@K use the lower confidence
+    bound."""
     slices: tuple[str, ...] = ()
     """Categorical features; metrics are reported for each value, and a slice without a number
     blocks."""
@@ -217,8 +218,8 @@ class Config(Settings):
     evaluation: Evaluation
     """How to compare, and what may be pushed."""
     warm_start: bool = False
-    """Whether training starts from the served model's weights, matched by id. A push then causes new
-    training. Sampled parts always start cold."""
+    """Whether training starts from the served model's weights, matched by id. A push then causes
+    new training. Sampled parts always start cold."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
     """Seed of everything random."""
     parallel_nodes: Annotated[int, Field(ge=1)] = 2

@@ -17,6 +17,7 @@ from typing import Any
 
 import fsspec
 import pytest
+import tensorflow as tf
 import yaml
 
 from tests.unit.test_served_models import PUSHER, model
@@ -28,6 +29,12 @@ from tfx_recommender.pipeline.settings import config_file
 pytestmark = pytest.mark.slow
 
 BIN = Path(sys.executable).parent
+# As KServe's storage initializer calls its downloader, in a process of its own.
+INITIALIZER = """
+import sys
+from kserve_storage import Storage
+Storage.download_files(sys.argv[1:2], sys.argv[2:])
+"""
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +182,20 @@ def test_a_pipeline_lives_with_its_models_in_a_bucket(server: None, small: Path)
     patch = yaml.safe_load(command("kubeflow", "serving-patch", ""))
     uri = patch["spec"]["predictor"]["model"]["storageUri"]
     assert f"{uri}/{back.version}" == back.path
+
+    # What the patch makes KServe do: its storage initializer fetches that URI, and nothing else of
+    # the place, into the folder below which TensorFlow Serving looks for numbers.
+    models = small / "mnt" / "models"
+    subprocess.run([sys.executable, "-c", INITIALIZER, uri, models], check=True, env=os.environ)
+    assert os.listdir(models) == [str(back.version)]
+    assert served_models.digest(str(models / str(back.version))) == back.digest
+    best = tf.saved_model.load(str(models / str(back.version))).signatures["recommend"](
+        user_id=tf.constant(["u1"]),
+        k=tf.constant(3),
+        liked_item_ids=tf.constant([[]], tf.string),
+    )
+    for item, score in zip(best["item_id"].numpy()[0], best["score"].numpy()[0], strict=True):
+        assert f"{score:9.4f}  {item.decode():<12}" in answer
 
     second = run()
     assert second["status"] == "unchanged"
