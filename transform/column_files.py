@@ -1,7 +1,7 @@
-"""The same rows as columns, beside the tf.Examples: what our own nodes read instead.
+"""The rows of the tf.Examples as columns; our own nodes read these instead.
 
-Parsing 17 million tf.Examples takes a minute of every node that reads them. In the folder
-`columns` beside those of the splits lie, as uncompressed Arrow that is mapped into memory:
+Parsing 17 million tf.Examples takes a node a minute. The folder `columns`, beside those of the
+splits, holds uncompressed Arrow files, which are mapped into memory:
 
 - `user_id.arrow`, `item_id.arrow`: every id of the data once, as bytes;
 - `Split-<name>.arrow`: of each row the places of its ids, `rating` or `strength`, and `timestamp`;

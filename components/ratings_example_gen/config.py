@@ -109,8 +109,9 @@ class _InteractionFiles(TableFile):
     item: str = "item_id"
     """The column of item ids."""
     timestamp: str | None = None
-    """The column of times, in whole seconds since 1970; None: there is none. Milliseconds or less
-    are known by their size, and the order of rows is theirs; units cannot be mixed."""
+    """The column of times; None: there is none. Whole seconds since 1970, or ISO 8601 (UTC unless
+    it names a zone). Milliseconds and smaller units are recognised by their size; one file of
+    several units is refused."""
 
     @model_validator(mode="after")
     def _check_interactions(self) -> _InteractionFiles:
@@ -234,15 +235,15 @@ class Data(Settings):
     items: EntityFile | None = None
     """The items' metadata."""
     rows_in_memory: Annotated[int, Field(ge=1, lt=2**40)] = 10_000_000
-    """Number of rows that are sorted at a time, about 100 bytes each; the rest wait on disk, in
-    TMPDIR. Changes no result, and so no cache key."""
+    """Number of rows that are sorted at a time (about 100 bytes each; users are kept whole). The
+    other rows stay on disk, in TMPDIR. It changes no result, and so no cache key."""
 
     @model_validator(mode="after")
     def _check(self) -> Data:
         if self.ratings is None and self.events is None:
             raise ValueError("ratings: is missing (of clicks, views or purchases: events)")
         if self.ratings is not None and self.events is not None:
-            raise ValueError("events: stand beside ratings; a pipeline learns from one of them")
+            raise ValueError("events: set data.ratings or data.events, not both")
         names = [f.name for f in self.columns().features]
         twice = {name for name in names if names.count(name) > 1}
         if twice:

@@ -30,7 +30,7 @@ Block = Mapping[str, np.ndarray]
 
 
 def write(dataset: Dataset, paths: Mapping[str, str]) -> None:
-    """Writes one file a split: plain TFRecords, for compressing costs more than reading back.
+    """Writes one uncompressed TFRecord file per split (compressing costs more than it saves).
 
     Args:
       dataset: the rows.
@@ -101,9 +101,9 @@ class _Appearances:
 class _Encoder:
     """Encodes rows as tf.Examples.
 
-    Serialized messages one after the other are their union, as Protocol Buffers define
-    (Encoding, "Last One Wins"): a rating's example is what its user, its item and its values are
-    encoded to. So users and items are encoded once, not at each of their ratings.
+    Concatenated serialized messages are their union (Protocol Buffers, Encoding, "Last One Wins").
+    So each user and each item is encoded once, and a rating's example is the concatenation of its
+    user's, its item's and its own values.
     """
 
     def __init__(self, ratings: RatingsTable) -> None:

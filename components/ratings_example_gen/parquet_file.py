@@ -41,8 +41,11 @@ def blocks(
         with source_file.opened(path, into) as original:
             while data := original.read(_COPY_BYTES):
                 copy.write(data)
+        copy.flush()
+        # By its path: a process that read Parquet from a Python file may never end (GH-50482).
+        name = f"/proc/self/fd/{copy.fileno()}"
         try:
-            with parquet.ParquetFile(copy, page_checksum_verification=True) as source:
+            with parquet.ParquetFile(name, page_checksum_verification=True) as source:
                 _check_columns(path, source.schema_arrow, file)
                 if source.metadata.num_rows == 0:
                     raise BadDataError(f"{path}: holds no rows; is this the right file?")

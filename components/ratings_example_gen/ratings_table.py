@@ -113,7 +113,7 @@ def read(data: Data) -> RatingsTable:
             else:
                 columns[RATING].append(_checked_ratings(block, files))
             if files.timestamp is not None:
-                times = block.numbers(files.timestamp, pa.int64()).to_numpy()
+                times = block.times(files.timestamp).to_numpy()
                 units.check(times, block, files.timestamp)
                 columns[TIMESTAMP].append(times)
     if len(user_ids.ids) < 2:

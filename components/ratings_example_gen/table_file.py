@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,6 +13,9 @@ from tfx_recommender.components.ratings_example_gen import parquet_file, text_fi
 from tfx_recommender.components.ratings_example_gen.config import TableFile
 from tfx_recommender.components.ratings_example_gen.source_file import Fingerprint
 from tfx_recommender.foundation.errors import BadDataError, brief
+
+_ISO_DATE = re.compile(r"\s*\d{4}-\d\d-\d\d")
+_ZONE = re.compile(r":.*(Z|[+-]\d\d(:?\d\d)?)$")
 
 
 class Block:
@@ -93,6 +97,25 @@ class Block:
             bad = pa.array(np.arange(len(text)) == row)
             self.refuse_where(bad, column, f"is not {noun}{hint}")
             raise
+
+    def times(self, column: str) -> pa.Array:
+        """A column of times as int64: whole numbers as they are, ISO 8601 as seconds since 1970.
+
+        ISO 8601 is UTC unless it names a zone; fractions of a second are cut off.
+        """
+        given = self.columns[column]
+        if not pa.types.is_string(given.type) or not _ISO_DATE.match(given[0].as_py()):
+            return self.numbers(column, pa.int64())
+        text = pc.utf8_trim_whitespace(given)
+        zone = "UTC" if _ZONE.search(text[0].as_py()) else None
+        kind = pa.timestamp("us", zone)
+        try:
+            times = pc.cast(text, kind)
+        except pa.ArrowInvalid:
+            bad = pa.array(np.arange(len(text)) == _first_that_does_not_cast(text, kind))
+            self.refuse_where(bad, column, f"is not a time of the form {brief(given[0].as_py())}")
+            raise
+        return pc.cast(pc.floor_temporal(times, unit="second").cast(pa.timestamp("s")), pa.int64())
 
 
 def blocks(path: str, file: TableFile, into: Fingerprint | None = None) -> Iterator[Block]:

@@ -16,6 +16,7 @@ from tfx_recommender.components.ratings_example_gen.source_file import Fingerpri
 from tfx_recommender.foundation.errors import BadDataError, shown
 
 _BLOCK_BYTES = 1 << 24
+_ARROW_BLOCK_BYTES = 1 << 20
 # A longer line is no line of a table: memory would hold all of a file without line breaks.
 _LINE_BYTES = 1 << 24
 # Stands in for a delimiter of several characters, which Arrow does not know.
@@ -121,24 +122,25 @@ def _parse(
 ) -> dict[str, pa.Array]:
     invalid: list[csv.InvalidRow] = []
 
-    def stop(row: csv.InvalidRow) -> str:
-        invalid.append(row)
-        return "error"
-
     def read(use_threads: bool) -> pa.Table:
-        # A row must lie in one or two of Arrow's blocks; on one thread all are one.
-        size = None if use_threads else len(text) + 1
+        def note(row: csv.InvalidRow) -> str:
+            invalid.append(row)
+            return "skip" if use_threads else "error"
+
         return csv.read_csv(
             pa.BufferReader(text),
             read_options=csv.ReadOptions(
-                column_names=names, use_threads=use_threads, block_size=size
+                column_names=names,
+                use_threads=use_threads,
+                # On one thread all of the text is one block, so that any line fits.
+                block_size=_ARROW_BLOCK_BYTES if use_threads else len(text) + 1,
             ),
             parse_options=csv.ParseOptions(
                 delimiter=delimiter.decode(),
                 quote_char=file.quote_character or False,
                 double_quote=True,
                 ignore_empty_lines=False,
-                invalid_row_handler=stop,
+                invalid_row_handler=note,
             ),
             convert_options=csv.ConvertOptions(
                 column_types={name: pa.string() for name in names},
@@ -146,16 +148,19 @@ def _parse(
             ),
         )
 
+    # On several threads nothing may fail: Arrow before 23 (GH-48741) may then never end its
+    # process. So invalid rows are skipped there, and long lines, which fit no block, not read.
+    half = _ARROW_BLOCK_BYTES // 2
+    is_short = all(text.find(b"\n", at, at + half) >= 0 for at in range(0, len(text), half))
     try:
-        try:
-            table = read(use_threads=True)
-        except pa.ArrowInvalid:
+        table = read(use_threads=is_short)
+        if invalid:
             invalid.clear()
             # Only on one thread does Arrow know the number of an invalid row.
             table = read(use_threads=False)
     except pa.ArrowInvalid as error:
         if not invalid:
-            raise BadDataError(f"{path}: cannot be parsed: {error}") from None
+            raise BadDataError(f"{path}: cannot be parsed: {shown(str(error), 200)}") from None
         row = invalid[0]
         raise BadDataError(
             f"{path}:{line + row.number - 1}: has {row.actual_columns} columns, expected"

@@ -121,7 +121,7 @@ def test_a_wrong_setting_is_named_with_its_override(
         ("data.events.strength=hits", "no column 'hits'"),
         ("data.events=null", "data.ratings: is missing"),
         ("data.ratings={paths: [a], columns: [user_id, item_id, rating], rating_range: [1, 5]}",
-         "data.events: stand beside ratings"),
+         "data.events: set data.ratings or data.events, not both"),
         ("data.items.features.strength={kind: numeric}", "'strength' is taken"),
         *(
             (f"evaluation.gates.{gate}={{max: 1}}", "is about ratings, and data.events have none")

@@ -6,6 +6,8 @@ import bz2
 import gzip
 import os
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -114,6 +116,24 @@ def test_d3_the_ends_of_the_scale_are_ratings(
         read(tmp_path, HEADER + content + b"c,x,0.09,3\n", **settings)
 
 
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        (["2024-01-01T00:00:00Z", "2024-01-01T02:00:01.9+02:00"], [1704067200, 1704067201]),
+        (["2024-01-01 00:00:00", "1969-12-31T23:59:59.5"], [1704067200, -1]),
+        (["2024-01-01", "2024-01-02"], [1704067200, 1704153600]),
+    ],
+)
+def test_times_may_be_iso_8601(tmp_path: Path, times: list[str], expected: list[int]) -> None:
+    rows = [f"{user},x,3,{time}\n" for user, time in zip("ab", times, strict=True)]
+    table = read(tmp_path, HEADER + "".join(rows).encode())
+    assert table["timestamp"].to_pylist() == expected
+    for wrong in ("2024-13-01T00:00:00Z", "12", "", "2024-01-01T00:00:00+99:99", "soon"):
+        content = HEADER + "".join([*rows, f"c,x,3,{wrong}\n"]).encode()
+        with pytest.raises(BadDataError, match=r"ratings.csv:4: timestamp .* is not a time"):
+            read(tmp_path, content)
+
+
 def test_times_of_one_unit_are_kept_as_they_are(tmp_path: Path) -> None:
     content = b"a,x,3,1700000000001\nb,y,4,1700000000000\n"
     table = read(tmp_path, HEADER + content)
@@ -160,6 +180,25 @@ def test_a_file_without_line_breaks_is_not_taken_into_memory(
 def test_a_long_line_is_read(tmp_path: Path) -> None:
     name = "x" * 3_000_000
     assert read(tmp_path, GOOD + f"c,{name},3,12\n".encode())["item_id"][2].as_py() == name
+
+
+def test_a_process_that_refused_a_file_ends(tmp_path: Path) -> None:
+    """Arrow's threads waited for themselves once a row did not fit into a block."""
+    path = tmp_path / "ratings.csv"
+    path.write_bytes(b"a,b\na," + b"x" * 3_000_000 + b"\na,b,c\n")
+    code = f"""if True:
+        from tfx_recommender.components.ratings_example_gen import table_file
+        from tfx_recommender.components.ratings_example_gen.config import TableFile
+        from tfx_recommender.foundation.errors import BadDataError
+        for _ in range(40):
+            try:
+                list(table_file.blocks({str(path)!r}, TableFile(columns=("a", "b"))))
+            except BadDataError as error:
+                assert ":3: has 3 columns" in str(error), error
+            else:
+                raise AssertionError
+    """
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=100)
 
 
 def test_d9_what_was_read_is_fingerprinted_while_it_is_read(

@@ -89,6 +89,25 @@ def test_leave_last_out_equals_a_plain_implementation(pairs: set[Any], random: A
         assert place_of(rows, LEAVE_LAST_OUT) == expected
 
 
+@pytest.mark.parametrize("unit", [1000, 10**6, 10**9])
+def test_a_moment_cuts_times_of_any_unit(unit: int) -> None:
+    split = {"strategy": "time", "validation_from": "2024-01-01", "test_from": "2024-02-01"}
+    start = 1_700_000_000
+    rows = [(f"u{n % 7}", f"i{n}", start + n * 100_000) for n in range(100)]
+    in_unit = [(user, item, time * unit) for user, item, time in rows]
+    assert place_of(in_unit, split) == place_of(rows, split)
+
+
+def test_zones_may_differ_between_the_moments_of_a_split() -> None:
+    split = {
+        "strategy": "time",
+        "validation_from": "2024-01-01",
+        "test_from": "2024-01-01T00:00:01Z",
+    }
+    rows = [(f"u{n}", f"i{n}", 1704067198 + n) for n in range(6)]
+    assert list(place_of(rows, split).values()) == [*["train"] * 2, "validation", *["test"] * 3]
+
+
 def test_users_with_too_few_ratings_stay_in_train_and_are_counted() -> None:
     rows = [("a", f"i{n}", n) for n in range(3)] + [("b", "i0", 0), ("b", "i1", 9)]
     split = TypeAdapter(Split).validate_python(LEAVE_LAST_OUT)
