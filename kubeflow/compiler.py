@@ -340,8 +340,8 @@ def _beam_arguments(beam: Beam, settings: Kubeflow) -> list[str]:
         return list(settings.beam_arguments)
     if beam.is_loopback:
         raise ConfigError(
-            "beam.environment: loopback is out of reach for an engine that is not in the step's pod;"
-            " set external and worker_pool, or kubeflow.beam_arguments for the cluster"
+            "beam.environment: loopback is out of reach for an engine outside the step's pod; set"
+            " external and worker_pool, or kubeflow.beam_arguments for the cluster"
         )
     return beam.arguments()
 

@@ -1,43 +1,65 @@
-"""What a process must see to before it hands a Beam pipeline (2.77) to an engine."""
+"""What a process sees to that hands a Beam pipeline (2.77) to an engine."""
 
 from __future__ import annotations
 
+import contextlib
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tfx_recommender.foundation.errors import UserError
 
 _SECONDS = 10.0
+_HERE = ("localhost", "127.0.0.1", "::1")
 
 
-def prepare(arguments: Iterable[str]) -> None:
-    """Does nothing where no engine is named.
+@contextlib.contextmanager
+def prepared(arguments: Iterable[str]) -> Iterator[None]:
+    """For as long as a Beam pipeline runs; does nothing where no engine is named.
 
     Args:
       arguments: Beam's pipeline options.
 
     Raises:
-      UserError: the engine's job server does not answer.
+      UserError: the engine does not answer, or no more.
     """
     given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
     endpoint = given.get("--job_endpoint")
-    if endpoint is not None:
-        _require_answer(endpoint)
-        if given.get("--environment_type") == "LOOPBACK":
-            _call_back_by_loopback_alone()
+    if endpoint is None:
+        yield
+        return
+    import grpc
 
-
-def _require_answer(endpoint: str) -> None:
-    """Beam itself waits five minutes for it, and then names nothing."""
-    host, _, port = endpoint.rpartition(":")
+    _require_answer("beam.job_endpoint", endpoint, "start the engine's job server")
+    if given.get("--environment_type") == "LOOPBACK":
+        _call_back_by_loopback_alone()
+    elif _host(endpoint) in _HERE and _host(pool := given["--environment_config"]) in _HERE:
+        # Elsewhere the engine may see it, and we not. Prism itself would die of it.
+        _require_answer("beam.worker_pool", pool, "start tfx-recommender beam-workers")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), _SECONDS).close()
+        yield
+    except grpc.RpcError as error:
+        reason = getattr(error, "details", str)()
+        raise UserError(
+            f"the engine at {endpoint} broke off ({reason}); its own log may tell more, and that of"
+            " its workers"
+        ) from error
+
+
+def _require_answer(key: str, address: str, remedy: str) -> None:
+    """Beam itself waits for it, and then names nothing."""
+    try:
+        port = int(address.rpartition(":")[2])
+        socket.create_connection((_host(address), port), _SECONDS).close()
     except (OSError, OverflowError) as error:
         raise UserError(
-            f"beam.job_endpoint: no job server answers at {endpoint} ({error}); start the engine's,"
-            " or set beam.runner: in_process"
+            f"{key}: nothing answers at {address} ({error}); {remedy}, or set beam.runner:"
+            " in_process"
         ) from None
+
+
+def _host(address: str) -> str:
+    return address.rpartition(":")[0].strip("[]")
 
 
 def _call_back_by_loopback_alone() -> None:

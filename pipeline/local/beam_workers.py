@@ -14,10 +14,10 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import socket
 import sys
 import threading
 import traceback
-import types
 from concurrent import futures
 from typing import Any
 
@@ -46,16 +46,15 @@ def serve(host: str, port: int) -> None:
     Raises:
       UserError: what workers need cannot be imported, or the address is taken.
     """
+    _require_free(host, port)
     pool = _Pool()
     pool.require_imports()
     server = grpc.server(futures.ThreadPoolExecutor(16), options=[("grpc.so_reuseport", 0)])
     beam_fn_api_pb2_grpc.add_BeamFnExternalWorkerPoolServicer_to_server(pool, server)
     try:
         bound = server.add_insecure_port(f"{host}:{port}")
-    except RuntimeError:
-        bound = 0
-    if not bound:
-        raise UserError(f"cannot listen on {host}:{port}; is another pool there?")
+    except RuntimeError as error:
+        raise UserError(f"cannot listen on {host}:{port} ({error})") from None
     server.start()
     _say(f"listening on {host}:{bound}, with {sys.executable}")
     stopped = threading.Event()
@@ -65,6 +64,17 @@ def serve(host: str, port: int) -> None:
     server.stop(grace=None)
     pool.stop()
     _say("stopped")
+
+
+def _require_free(host: str, port: int) -> None:
+    """Answers before anything is imported, and in words."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host.strip("[]"), port), family=family).close()
+    except OSError as error:
+        raise UserError(
+            f"cannot listen on {host}:{port} ({error}); is another pool there?"
+        ) from None
 
 
 class _Pool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
@@ -163,12 +173,12 @@ def _work(request: bytes | None, answer: multiprocessing.connection.Connection) 
 
 def _connect(serialized: bytes) -> Any:
     """Beam's SdkHarness, connected to the engine, with the pipeline's options."""
-    from apache_beam.runners.worker import sdk_worker_main
+    from apache_beam.runners.worker import sdk_worker_main, worker_id_interceptor
     from google.protobuf import json_format
 
     request = beam_fn_api_pb2.StartWorkerRequest.FromString(serialized)
-    # Beam's channels send the worker's id from there.
-    os.environ["WORKER_ID"] = request.worker_id
+    # Where it is not given, Beam takes what the variable WORKER_ID was when this was imported.
+    worker_id_interceptor.WorkerIdInterceptor._worker_id = request.worker_id
     channel = grpc.insecure_channel(request.provision_endpoint.url)
     provision = beam_provision_api_pb2_grpc.ProvisionServiceStub(channel).GetProvisionInfo(
         beam_provision_api_pb2.GetProvisionInfoRequest(),

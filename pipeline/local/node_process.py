@@ -269,13 +269,13 @@ def _work(task: _Task) -> tuple[bytes, Usage]:
     }
     invocation = execution_invocation_pb2.ExecutionInvocation.FromString(task.execution)
     spec = getattr(executable_spec_pb2, task.kind).FromString(task.spec)
-    if task.beam and task.kind == "BeamExecutableSpec":
-        beam_engine.prepare(task.beam)
+    beam = task.beam if task.kind == "BeamExecutableSpec" else ()
+    if beam:
         del spec.beam_pipeline_args_placeholders[:]
-        for argument in task.beam:
+        for argument in beam:
             spec.beam_pipeline_args_placeholders.add().value.string_value = argument
     operator = operators[task.kind](spec)
-    with _profiled(task.profile):
+    with beam_engine.prepared(beam), _profiled(task.profile):
         executed = operator.run_executor(data_types.ExecutionInfo.from_proto(invocation))
     usage = Usage(
         seconds=time.monotonic() - start,

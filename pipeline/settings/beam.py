@@ -19,6 +19,9 @@ _OF_ALL = (
     # Beam's own check of type hints says the same at a fraction of the cost.
     "--disable_beartype",
 )
+# Beam's limit of five minutes for an answer ends a job too, where the engine names it at once (as
+# Prism does); whether the engine answers at all, `local/beam_engine.py` asks.
+_NO_LIMIT = f"--job_server_timeout={30 * 24 * 3600}"
 # Offline: since Beam 2.68 the DirectRunner first tries to download Prism.
 _IN_PROCESS = ("--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner", *_OF_ALL)
 # Beam's options that keys of the section stand for.
@@ -131,6 +134,6 @@ class Beam(Settings):
         if self.environment == "external":
             workers = ["--environment_type=EXTERNAL", f"--environment_config={self.worker_pool}"]
         return [
-            "--runner=PortableRunner", f"--job_endpoint={self.job_endpoint}", *workers, *_OF_ALL,
-            *self.options,
+            "--runner=PortableRunner", f"--job_endpoint={self.job_endpoint}", *workers,
+            *_OF_ALL, _NO_LIMIT, *self.options,
         ]  # fmt: skip
