@@ -120,7 +120,7 @@ def _transformed(root: Path) -> dict[str, Any]:
     }
     output = tft.TFTransformOutput(str(graph))
     files = _newest(root, "RatingsExampleGen", "examples").glob("Split-entities/*")
-    rows = tf.data.TFRecordDataset([str(file) for file in files], compression_type="GZIP")
+    rows = tf.data.TFRecordDataset([str(file) for file in files])
     batch = next(iter(rows.batch(10**6)))
     values = output.transform_raw_features(tf.io.parse_example(batch, output.raw_feature_spec()))
     for name, value in values.items():
