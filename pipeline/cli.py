@@ -260,3 +260,7 @@ def _fail(message: str, code: int) -> NoReturn:
 
 def _exit_on_sigterm(number: int, frame: types.FrameType | None) -> NoReturn:
     sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    main()
