@@ -6,7 +6,8 @@
 The pipeline runs once; then each step of Beam's is computed again alone (`run --only`): in-process,
 on Prism with the step's own process as its worker (loopback), and on Prism with the worker pool in
 a process of its own (external). What is measured is the step's wall time as `summary.json` tells
-it; the start of its process and other work on the machine are in it. Writes benchmarks/beam.md.
+it, with the start of its process, and the processor time of the step, of Prism and of the workers.
+Writes benchmarks/beam.md.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -23,6 +25,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 HERE = Path(__file__).parent
 # The last first: after a part of a run, `--only` finds the inputs of what comes before it alone.
@@ -93,8 +97,7 @@ def workers(log: Path) -> Iterator[list[str]]:
 def results(root: Path, node: str) -> dict[str, Any]:
     """What a node of Beam's has computed last, in a form that compares to the last digit."""
     if node == "StatisticsGen":
-        (path,) = _newest(root, node, "statistics").glob("Split-*/FeatureStats.pb")
-        return {"statistics": path.read_bytes()}
+        return _statistics(root)
     if node == "Transform":
         return _transformed(root)
     from tfx_recommender.components.evaluator import verdict
@@ -102,6 +105,21 @@ def results(root: Path, node: str) -> dict[str, Any]:
     folder = str(_newest(root, node, "evaluation"))
     found = {of: verdict.sliced_metrics_of(folder, of) for of in ("candidate", "baseline")}
     return {"metrics": repr(found), "reasons": verdict.reasons(folder)}
+
+
+def _statistics(root: Path) -> dict[str, Any]:
+    """Of each feature; TFDV adds up means in the order in which rows come, in any process, so of
+    these all but the last digits count."""
+    import tensorflow_data_validation as tfdv
+
+    (path,) = _newest(root, "StatisticsGen", "statistics").glob("Split-*/FeatureStats.pb")
+    (found,) = tfdv.load_stats_binary(str(path)).datasets
+    for feature in found.features:
+        for name in ("mean", "std_dev"):
+            if feature.HasField("num_stats"):
+                value = getattr(feature.num_stats, name)
+                setattr(feature.num_stats, name, float(f"{value:.12g}"))
+    return {feature.path.step[0]: str(feature) for feature in found.features}
 
 
 def _newest(root: Path, node: str, key: str) -> Path:
@@ -134,6 +152,16 @@ def _run(config: list[str], root: Path, *options: str) -> dict[str, float]:
     return json.loads((root / "summary.json").read_text(encoding="utf-8"))["node_seconds"]
 
 
+def _processor_seconds(root: Path, helpers: list[int]) -> float:
+    """What nodes and these processes have used until now, with all that they have started."""
+    told = re.findall(r"([\d.]+) s of processor time, \d+ MiB", (root / "pipeline.log").read_text())
+    total = sum(map(float, told))
+    for helper in map(psutil.Process, helpers):
+        for process in [helper, *helper.children(recursive=True)]:
+            total += sum(process.cpu_times()[:4])  # children that have ended count with it
+    return total
+
+
 def measure(rows: int, prism: str, folder: Path) -> list[str]:
     """Runs everything; returns the table's lines."""
     from benchmarks.speed import CONFIG, size_of
@@ -150,7 +178,7 @@ def measure(rows: int, prism: str, folder: Path) -> list[str]:
     config = [str(CONFIG), *(f"--set={setting}" for setting in settings)]
     _run(config, root)
     log = folder / "engine.log"
-    seconds: dict[tuple[str, str], float] = {}
+    seconds: dict[tuple[str, str], tuple[float, float]] = {}
     outcomes: dict[tuple[str, str], Any] = {}
     with engine(prism, log) as job_server, workers(log) as pool:
         places: dict[str, Sequence[str]] = {
@@ -159,7 +187,10 @@ def measure(rows: int, prism: str, folder: Path) -> list[str]:
         for node in NODES:
             for place, where in places.items():
                 given = [f"--set={setting}" for setting in where]
-                seconds[node, place] = _run(config, root, "--only", node, *given)[node]
+                helpers = [child.pid for child in psutil.Process().children()]
+                before = _processor_seconds(root, helpers)
+                wall = _run(config, root, "--only", node, *given)[node]
+                seconds[node, place] = wall, _processor_seconds(root, helpers) - before
                 outcomes[node, place] = results(root, node)
     lines = [
         f"| {rows:,} ratings | in-process | Prism, loopback | Prism, worker pool | results |",
@@ -167,7 +198,7 @@ def measure(rows: int, prism: str, folder: Path) -> list[str]:
     ]
     for node in reversed(NODES):
         equal = all(outcomes[node, place] == outcomes[node, "in_process"] for place in places)
-        times = " | ".join(f"{seconds[node, place]:.1f} s" for place in places)
+        times = " | ".join("{:.1f} s ({:.1f} s)".format(*seconds[node, place]) for place in places)
         lines.append(f"| {node} | {times} | {'equal' if equal else 'DIFFER'} |")
     return lines
 
@@ -189,8 +220,9 @@ def main() -> None:
         "",
         *lines,
         "",
-        f"{os.cpu_count()} cores, shared with other work; Beam 2.77. The top of"
-        " [beam.py](beam.py) says how.",
+        f"Wall time (processor time of all processes); {os.cpu_count()} cores, load"
+        f" {os.getloadavg()[2]:.0f}; Beam 2.77. Results are compared to the last digit, means and"
+        " standard deviations of StatisticsGen to twelve. The top of [beam.py](beam.py) says how.",
     ]
     (HERE / "beam.md").write_text("\n".join(text) + "\n", encoding="utf-8")
     print("\n".join(lines))

@@ -83,8 +83,7 @@ class _Pool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
     def __init__(self) -> None:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([_PRELOAD])
-        self._workers: dict[str, multiprocessing.process.BaseProcess] = {}
-        self._ending: set[str] = set()
+        self._workers: dict[str, _Worker] = {}
         self._lock = threading.Lock()
 
     def require_imports(self) -> None:
@@ -103,25 +102,21 @@ class _Pool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
             _say(f"worker {name} could not start: {reason}")
             process.kill()
             return beam_fn_api_pb2.StartWorkerResponse(error=reason)
-        self._workers[name] = process
         _say(f"worker {name} works for {request.control_endpoint.url}")
-        threading.Thread(target=self._watch, args=(name, process), daemon=True).start()
+        self._workers[name] = _Worker(name, process)
         return beam_fn_api_pb2.StartWorkerResponse()
 
     def StopWorker(  # noqa: N802 - Beam's name
         self, request: beam_fn_api_pb2.StopWorkerRequest, context: Any
     ) -> beam_fn_api_pb2.StopWorkerResponse:
-        self._ending.add(request.worker_id)
-        if (process := self._workers.pop(request.worker_id, None)) is not None:
-            process.kill()  # it holds nothing that the engine has not been given
-            process.join()
+        if (worker := self._workers.pop(request.worker_id, None)) is not None:
+            worker.stop()
         return beam_fn_api_pb2.StopWorkerResponse()
 
     def stop(self) -> None:
         """Ends all workers."""
-        for name, process in list(self._workers.items()):
-            self._ending.add(name)
-            process.kill()
+        for worker in list(self._workers.values()):
+            worker.stop()
 
     def _start(
         self, name: str, request: bytes | None
@@ -132,11 +127,30 @@ class _Pool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
             process.start()
         return process, answer
 
-    def _watch(self, name: str, process: multiprocessing.process.BaseProcess) -> None:
-        process.join()
-        if name not in self._ending and process.exitcode:
-            _say(f"worker {name} died: {_death(process)}")
-        self._workers.pop(name, None)
+
+class _Worker:
+    """A worker at work. One thread alone waits for its process (CPython 3.11 tells the exit code to
+    one that waits, and 255 to others), and says so if it dies."""
+
+    def __init__(self, name: str, process: multiprocessing.process.BaseProcess) -> None:
+        self._name = name
+        self._process = process
+        self._stopped = False
+        self._watch = threading.Thread(target=self._wait, daemon=True)
+        self._watch.start()
+
+    def stop(self) -> None:
+        """Ends it; it holds nothing that the engine has not been given."""
+        self._stopped = True
+        self._process.kill()
+        self._watch.join()
+
+    def _wait(self) -> None:
+        self._process.join()
+        code = self._process.exitcode
+        # An engine notices at once, and then has it stopped: that must not hide a death.
+        if code and not (self._stopped and code == -signal.SIGKILL):
+            _say(f"worker {self._name} died: {_death(self._process)}")
 
 
 def _answer(
