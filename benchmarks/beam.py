@@ -79,12 +79,23 @@ def engine(prism: str, log: Path) -> Iterator[list[str]]:
 
 
 @contextlib.contextmanager
-def workers(log: Path) -> Iterator[list[str]]:
-    """The worker pool in a process of its own; yields the settings that name it."""
+def workers(log: Path, environment: dict[str, str] | None = None) -> Iterator[list[str]]:
+    """The worker pool in a process of its own, in this environment or the caller's; yields the
+    settings that name it."""
     port = free_port()
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [*COMMAND, "beam-workers", f"--port={port}"], stdout=output, stderr=output
+            [
+                sys.executable,
+                "-m",
+                "tfx_recommender.pipeline.cli",
+                "beam-workers",
+                f"--port={port}",
+            ],
+            stdout=output,
+            stderr=output,
+            env=environment,
+            cwd=log.parent,
         )
     try:
         wait_for(port, process)

@@ -33,9 +33,11 @@ def prepared(arguments: Iterable[str]) -> Iterator[None]:
     _require_answer("beam.job_endpoint", endpoint, "start the engine's job server")
     if given.get("--environment_type") == "LOOPBACK":
         _call_back_by_loopback_alone()
-    elif _host(endpoint) in _HERE and _host(pool := given["--environment_config"]) in _HERE:
+    elif given.get("--environment_type") == "EXTERNAL":
+        pool = given.get("--environment_config", "")
         # Elsewhere the engine may see it, and we not. Prism itself would die of it.
-        _require_answer("beam.worker_pool", pool, "start tfx-recommender beam-workers")
+        if _host(endpoint) in _HERE and _host(pool) in _HERE:
+            _require_answer("beam.worker_pool", pool, "start tfx-recommender beam-workers")
     try:
         yield
     except grpc.RpcError as error:

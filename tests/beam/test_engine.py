@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 
+import tfx_recommender.kubeflow
 from benchmarks import beam
 from tests.conftest import write_config, write_small_data
 from tfx_recommender.foundation.errors import UserError
@@ -48,8 +50,18 @@ def job_server(folder: Path) -> Iterator[list[str]]:
 
 @pytest.fixture(scope="module")
 def pool(folder: Path) -> Iterator[list[str]]:
-    with beam.workers(folder / "workers.log") as settings:
+    with beam.workers(folder / "workers.log", image_environment()) as settings:
         yield settings
+
+
+def image_environment() -> dict[str, str]:
+    """The variables that the image gives a container, and no other; its folders are ours."""
+    text = (Path(tfx_recommender.kubeflow.__file__).with_name("Dockerfile")).read_text()
+    (block,) = re.findall(r"^ENV (PATH=(?:.*\\\n)+.*)$", text, re.M)
+    given = dict(word.split("=", 1) for word in block.replace("\\\n", " ").split())
+    assert {"HOME", "TF_USE_LEGACY_KERAS", "PYTHONPATH"} <= given.keys()
+    del given["PYTHONPATH"]
+    return given | {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
 
 
 def run(folder: Path, settings: list[str], part: Part = WHOLE) -> dict[str, Any]:
