@@ -121,10 +121,10 @@ def results(root: Path, node: str) -> dict[str, Any]:
 def _statistics(root: Path) -> dict[str, Any]:
     """Of each feature; TFDV adds up means in the order in which rows come, in any process, so of
     these all but the last digits count."""
-    import tensorflow_data_validation as tfdv
+    from tensorflow_metadata.proto.v0 import statistics_pb2
 
     (path,) = _newest(root, "StatisticsGen", "statistics").glob("Split-*/FeatureStats.pb")
-    (found,) = tfdv.load_stats_binary(str(path)).datasets
+    (found,) = statistics_pb2.DatasetFeatureStatisticsList.FromString(path.read_bytes()).datasets
     for feature in found.features:
         for name in ("mean", "std_dev"):
             if feature.HasField("num_stats"):

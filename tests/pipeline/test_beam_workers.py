@@ -87,7 +87,7 @@ def test_a_pool_whose_workers_could_not_import_what_they_need_does_not_start(
         capture_output=True,
         text=True,
         timeout=120,
-        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"},
     )
     assert done.returncode == 1
     assert "tfx-recommender: a worker cannot start: " in done.stderr
