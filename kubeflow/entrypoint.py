@@ -121,6 +121,7 @@ def observe_world(properties: dict[str, Any]) -> dict[str, str]:
         "served_digest": found.served_digest,
         "withdrawn": json.dumps(sorted(found.withdrawn)),
         "destination_state": found.destination_state,
+        "destination_digest": found.destination_digest,
     }
 
 
@@ -211,7 +212,7 @@ def _import_executor(node: str) -> type:
 def _typed(side: dict[str, Any], titles: dict[str, str], uris: dict[str, str]) -> dict[str, Any]:
     """KFP's artifact lists as TFX reads them: with TFX's types and local paths, folders made.
 
-    Artifacts that `titles` does not name are no business of the executor's: KFP adds
+    Artifacts that `titles` does not name are not the executor's: KFP adds
     `executor-logs` to every step's outputs (from 2.5), whose file its launcher has opened already,
     and our compiler adds what the UI shows.
 

@@ -101,6 +101,7 @@ def create_pipeline(
         destination_state=world.destination_state,
         record=json.dumps(push_record(config.data, config.split)),
         withdrawn=json.dumps(sorted(world.withdrawn)),
+        destination_digest=world.destination_digest,
     )
     return _pipeline(config, [*nodes, selector, pusher], pipeline_root)
 
@@ -108,7 +109,7 @@ def create_pipeline(
 def create_tuning(
     config: Config, space: SearchSpace, trials: int, world: World, pipeline_root: str
 ) -> Pipeline:
-    """Builds the pipeline that searches hyperparameters; its first nodes are the other's.
+    """Builds the pipeline that searches hyperparameters, behind the same first nodes.
 
     Args:
       config: what to build.
@@ -145,7 +146,7 @@ def create_tuning(
 
 
 def _prepare(config: Config, world: World) -> list[Any]:
-    """Ratings to examples, checked, and a transform graph.
+    """The nodes up to Transform: checked examples and a transform graph.
 
     RatingsExampleGen, StatisticsGen, ExampleValidator, DataGate, Transform.
     """

@@ -26,8 +26,8 @@ _PACKAGE = "tfx-recommender"
 def of_data_and_code(data: Data, threads: int | None = None) -> str:
     """SHA-256 of every data file's bytes, what our code does, and the libraries it runs on.
 
-    Sizes and times of files are not asked: TFX's own fingerprint misses a changed digit. Comments
-    and docstrings change nothing, nor do settings that change no result.
+    Sizes and times of files are not used: TFX's own fingerprint misses a changed digit. Comments
+    and docstrings do not count, nor do settings that change no result.
 
     Args:
       data: which files.

@@ -1,9 +1,9 @@
 """Executes each node in a process of its own, several at a time.
 
-TFX's launcher does all that concerns the metadata store, in this process; what it calls an
-executor operator hands the executor's work to a process made for it. Such a process is a copy of
-one that has imported TensorFlow and Beam and used neither (`preload.py`), so it starts in no
-time, and what a node leaves in memory goes with it.
+TFX's launcher works with the metadata store, in this process. What it calls an executor operator
+hands the executor's work to a new process. That process is a copy of one that has imported
+TensorFlow and Beam and used neither (`preload.py`), so it starts at once. When it ends, its memory
+is free again.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class NodeError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Usage:
-    """What a node's process has used to execute it; imports were paid for before.
+    """What a node's process used while it executed the node, without imports.
 
     Attributes:
       seconds: wall time.
       processor_seconds: of all its threads.
-      memory: bytes resident at most, with what the imports hold, which processes share.
+      memory: peak resident bytes, including the imported modules, which processes share.
     """
 
     seconds: float
@@ -62,8 +62,7 @@ class NodeProcesses:
 
     Attributes:
       usage: node id -> what its process has used, of those that ended by themselves.
-      launching: held by whoever uses the metadata store; an operator lets go of it for as long
-        as its node executes.
+      launching: the lock of the metadata store; an operator releases it while its node executes.
     """
 
     def __init__(
@@ -73,7 +72,7 @@ class NodeProcesses:
         profiles: Mapping[str, str],
         beam: tuple[str, ...],
     ) -> None:
-        """Makes none yet.
+        """Starts no process yet.
 
         Args:
           threads: of TensorFlow, in each process.
@@ -90,14 +89,6 @@ class NodeProcesses:
         self._context.set_forkserver_preload(["tfx_recommender.pipeline.local.preload"])
         self._running: set[multiprocessing.process.BaseProcess] = set()
         self._stopped = False
-
-    def operators(self) -> dict[type[Message], Any]:
-        """What `Launcher` takes as `custom_executor_operators`."""
-        operator = functools.partial(_Operator, self)
-        return {
-            executable_spec_pb2.PythonClassExecutableSpec: operator,
-            executable_spec_pb2.BeamExecutableSpec: operator,
-        }
 
     def execute(self, node: str, spec: Message, execution: Message) -> bytes:
         """Executes a node; `launching` must be held.
@@ -153,11 +144,20 @@ class NodeProcesses:
         return result
 
     def stop(self) -> None:
-        """Kills what runs and lets nothing more start."""
+        """Kills the running nodes; none starts any more."""
         with self.launching:
             self._stopped = True
             for process in self._running:
                 process.kill()
+
+
+def operators(nodes: NodeProcesses | InlineNodes) -> dict[type[Message], Any]:
+    """What TFX's `Launcher` takes as `custom_executor_operators`."""
+    operator = functools.partial(_Operator, nodes)
+    return {
+        executable_spec_pb2.PythonClassExecutableSpec: operator,
+        executable_spec_pb2.BeamExecutableSpec: operator,
+    }
 
 
 class _Operator(base_executor_operator.BaseExecutorOperator):
@@ -308,7 +308,7 @@ def _profiled(path: str | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def without_main() -> Iterator[None]:
-    """Lets a process start without running the program that started it once more.
+    """Keeps a new process from importing the program that starts it.
 
     Python (3.11) would import `__main__` in each new process; without a guard in it a script that
     runs the pipeline would run it again.
@@ -345,14 +345,6 @@ class InlineNodes:
         self._profiles = profiles
         self._beam = beam
 
-    def operators(self) -> dict[type[Message], Any]:
-        """What `Launcher` takes as `custom_executor_operators`."""
-        operator = functools.partial(_Operator, self)
-        return {
-            executable_spec_pb2.PythonClassExecutableSpec: operator,
-            executable_spec_pb2.BeamExecutableSpec: operator,
-        }
-
     def execute(self, node: str, spec: Message, execution: Message) -> bytes:
         """Executes a node; returns TFX's ExecutorOutput, serialized."""
         task = _Task(
@@ -372,8 +364,8 @@ class InlineNodes:
 
 
 def die_with_parent() -> None:
-    """A node must not go on writing when its run is no more, however that ended."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
+    """Ends a node's process when its run has ended, however that ended."""
+    run = multiprocessing.parent_process()
+    assert run is not None
+    run.join()
     os._exit(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
 
 import keras
 import numpy as np
@@ -12,11 +12,14 @@ import tensorflow as tf
 
 from tfx_recommender.trainer.architectures.registry import ARCHITECTURES
 from tfx_recommender.trainer.fitting import batches, losses
-from tfx_recommender.trainer.fitting.fit import Untrained
+from tfx_recommender.trainer.fitting.batches import Batch
+from tfx_recommender.trainer.fitting.fit import Fitter, Untrained
+from tfx_recommender.trainer.fitting.head import Head
 from tfx_recommender.trainer.fitting.interactions import Interactions
-from tfx_recommender.trainer.fitting.problem import Catalogue, Entities, EntityShape, Problem
+from tfx_recommender.trainer.fitting.losses import Loss
+from tfx_recommender.trainer.fitting.problem import Catalogue, EntityShape, EntityTable, Problem
 from tfx_recommender.trainer.fitting.settings import RankingTraining
-from tfx_recommender.trainer.input_data import Ratings
+from tfx_recommender.trainer.input_data import SplitRows
 from tfx_recommender.trainer.recommender import Recommender
 from tfx_recommender.transform.features import Columns, Feature
 
@@ -38,13 +41,13 @@ COLUMNS = Columns(
 def catalogue() -> Catalogue:
     """30 users with age and gender, 20 items with up to three genres."""
     rng = np.random.default_rng(0)
-    users = Entities(
+    users = EntityTable(
         raw_ids=np.array([f"u{n}".encode() for n in range(USERS)], object),
         index=np.arange(USERS + 1),
         numeric=np.append(rng.normal(size=(USERS, 1)), [[0.0]], axis=0).astype(np.float32),
         categories={"gender": np.append(rng.integers(0, 2, (USERS, 1)), [[-1]], axis=0)},
     )
-    items = Entities(
+    items = EntityTable(
         raw_ids=np.array([f"ï{n}".encode() for n in range(ITEMS)], object),
         index=np.arange(ITEMS + 1),
         numeric=np.zeros((ITEMS + 1, 0), np.float32),
@@ -85,43 +88,56 @@ def two_tastes() -> Interactions:
     return Interactions(user, item, np.clip(rating, 1, 5).astype(np.float32), np.arange(len(user)))
 
 
-def ratings(user_ids: np.ndarray, item_ids: np.ndarray) -> Ratings:
+def ratings(user_ids: np.ndarray, item_ids: np.ndarray) -> SplitRows:
     """Rows as `input_data.read` returns them, from ids (bytes)."""
     user_id, item_id = (
         pa.array(ids.tolist(), pa.binary()).dictionary_encode() for ids in (user_ids, item_ids)
     )
-    return Ratings(user_id, item_id)
+    return SplitRows(user_id, item_id)
 
 
 def problem(rows: Interactions) -> Problem:
     """These rows to learn from, the first forty of them to stop by."""
-    columns = dataclasses.asdict(rows) | {"time": None}
-    few = Interactions(**{name: x if x is None else x[:40] for name, x in columns.items()})
+    few = Interactions(
+        rows.user[:40],
+        rows.item[:40],
+        None if rows.rating is None else rows.rating[:40],
+        strength=None if rows.strength is None else rows.strength[:40],
+    )
     return Problem(catalogue(), rows, few, history=8, seed=7)
 
 
 def heads_of(
-    architecture: str, rows: Interactions, plain: bool = False, fitter: Any = None
-) -> tuple[Any, Any, Untrained]:
+    architecture: str,
+    rows: Interactions,
+    plain: bool = False,
+    fitter: Fitter | None = None,
+    to_fit: Problem | None = None,
+) -> tuple[Head, Head, Fitter]:
     """Both heads of a small model of one architecture, and the fitter that made them.
 
-    Untrained unless a fitter is given; `plain`: without regularisation.
+    Args:
+      architecture: a key of `ARCHITECTURES`.
+      rows: the train split of the problem.
+      plain: whether regularisation is off.
+      fitter: trains the heads; None: they stay as they are before training.
+      to_fit: the problem, if it is not that of `rows`.
     """
     keras.utils.set_random_seed(7)
-    sampler: dict[str, Any] = {"factors": 4, "sweeps": 60, "burn_in": 20, "samples": 20}
-    off = {"l2": 0.0, "id_dropout": 0.0} if plain else {}
+    sampler: dict[str, object] = {"factors": 4, "sweeps": 60, "burn_in": 20, "samples": 20}
+    off: dict[str, object] = {"l2": 0.0, "id_dropout": 0.0} if plain else {}
     mf = off | ({"bias_l2": 0.0} if plain else {})
     mlp = off | ({"dropout": 0.0} if plain else {})
     products = {"products": True, "l2_exponent": 0.5}
     wide = mlp | ({"wide_l2": 0.0} if plain else {})
-    training = {"training": FAST} if fitter else {}
+    training: dict[str, object] = {"training": FAST} if fitter else {}
     hybrid = {"mf": sampler | {"side_information": 8}, "mlp": mlp} | training
     stages = {
         "candidates": {"architecture": "two_tower", **mlp, **training},
         "ranking": {"architecture": "mlp", **mlp, **training},
         "number": ITEMS // 2,
     }
-    rating, preference = {
+    settings: dict[str, tuple[Mapping[str, object], Mapping[str, object]]] = {
         "mf": (sampler, mf | training),
         # What wide_deep, whose deep part is an MLP too, leaves out.
         "mlp": (mlp | products | training, mlp | products | training),
@@ -129,8 +145,10 @@ def heads_of(
         "wide_deep": (wide | training, wide | training),
         "two_tower": (mlp | training, mlp | training),
         "two_stage": (hybrid, stages),
-    }[architecture]
-    row, to_fit, fitter = ARCHITECTURES[architecture], problem(rows), fitter or Untrained(7)
+    }
+    rating, preference = settings[architecture]
+    row = ARCHITECTURES[architecture]
+    to_fit, fitter = to_fit or problem(rows), fitter or Untrained(7)
     rating_head = row.model.fit_rating(row.rating.model_validate(rating), to_fit, fitter)
     preference_head = row.model.fit_preference(
         row.preference.model_validate(preference), to_fit, fitter
@@ -138,8 +156,8 @@ def heads_of(
     return rating_head, preference_head, fitter
 
 
-def losses_of(architecture: str, rows: Interactions, plain: bool = False) -> list[Any]:
-    """The loss of each part of an untrained model: squared error, or softmax of 16 negatives.
+def losses_of(architecture: str, rows: Interactions, plain: bool = False) -> list[Loss]:
+    """The loss of each head of an untrained model: squared error, or softmax of 16 negatives.
 
     The rating head comes first, also where it is sampled and so has nothing to train.
     """
@@ -150,13 +168,13 @@ def losses_of(architecture: str, rows: Interactions, plain: bool = False) -> lis
     return [squared, *(losses.Softmax(loss.head, sampled=True) for loss in ranking)]
 
 
-def recommender(rating: Any, preference: Any, rows: Interactions) -> Recommender:
+def recommender(rating: Head | None, preference: Head, rows: Interactions) -> Recommender:
     """The model of two heads."""
     of = problem(rows)
     return Recommender(rating, preference, of.rating_mean, of.rating_scale, (1.0, 5.0))
 
 
-def batch(rows: Interactions, chosen: np.ndarray, by_user: bool = False) -> dict[str, Any]:
+def batch(rows: Interactions, chosen: np.ndarray, by_user: bool = False) -> Batch:
     """A batch of chosen ratings (or users) as training makes it, every item as a negative."""
     how = RankingTraining(negatives=ITEMS)
     drawn = batches.Batches(rows, problem(rows), how, by_user, seed=7)

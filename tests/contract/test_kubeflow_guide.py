@@ -31,7 +31,7 @@ COMMANDS = re.findall(
 @pytest.mark.parametrize("line", COMMANDS)
 def test_a_command_of_the_guide_exists_with_these_options(line: str) -> None:
     words = shlex.split(line.partition("|")[0], comments=True)
-    command = cli.cli
+    command: click.Command = cli.cli
     while isinstance(command, click.Group):
         command = command.commands[words.pop(0)]
     known = {option for parameter in command.params for option in parameter.opts}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -19,6 +20,9 @@ from tfx_recommender.components.ratings_example_gen.ratings_table import Entitie
 from tfx_recommender.components.ratings_example_gen.splitting import NOWHERE, Assignment
 from tfx_recommender.transform import column_files
 from tfx_recommender.transform.features import ENTITIES, SPLITS, TRAIN, TRAIN_ENTITIES
+
+# An id, a number or names, by column.
+Row = dict[str, Any]
 
 AGES = [30.0, None, 41.0]
 TAGS = [["x", "ü"], [], None, ["y"]]
@@ -42,7 +46,7 @@ def test_each_row_is_one_example_with_its_users_and_items_features(tmp_path: Pat
         for name in (*SPLITS, TRAIN_ENTITIES, ENTITIES)
     }
     example_file.write(rows, paths)
-    expected = {
+    expected: dict[str, list[Row]] = {
         "train": [
             {"user_id": "a", "item_id": "s", "rating": 1.0, "timestamp": 7, "age": 30, "tags": "y"},
             {"user_id": "é", "item_id": "r", "rating": 4.5, "timestamp": 8},
@@ -62,10 +66,10 @@ def test_each_row_is_one_example_with_its_users_and_items_features(tmp_path: Pat
         as_plain = [example.SerializeToString() for example in plain]
         assert decoded(records) == decoded(as_plain)
         assert parsed(records) == parsed(as_plain)
-        columns = column_files.read(str(Path(path).parent / "*"))
-        wanted = parsed(records)
-        assert {name: column.to_pylist() for name, column in columns.items()} == {
-            name: wanted[name] for name in ("user_id", "item_id", "rating", "timestamp")
+        read = column_files.read(str(Path(path).parent / "*"))
+        columns_of = parsed(records)
+        assert {name: column.to_pylist() for name, column in read.items()} == {
+            name: columns_of[name] for name in ("user_id", "item_id", "rating", "timestamp")
         }
     # Every row brings somebody or something new.
     weights = [(2, 1), (1, 1), (0, 1), (0, 0)]
@@ -75,9 +79,9 @@ def test_each_row_is_one_example_with_its_users_and_items_features(tmp_path: Pat
             [*expected["train"], *expected["validation"]], weights, strict=True
         )
     ]
-    for name, wanted in ((TRAIN_ENTITIES, entities[:3]), (ENTITIES, entities)):
+    for name, examples in ((TRAIN_ENTITIES, entities[:3]), (ENTITIES, entities)):
         found = tf.data.TFRecordDataset(paths[name]).as_numpy_iterator()
-        assert [tf.train.Example.FromString(record) for record in found] == wanted
+        assert [tf.train.Example.FromString(record) for record in found] == examples
 
 
 @settings(max_examples=30, deadline=None)
@@ -109,7 +113,7 @@ def test_columns_say_what_the_examples_say(data: st.DataObject) -> None:
         example_file.write(rows, paths)
         seen: set[tuple[str, bytes]] = set()
         entities = []
-        for path in map(paths.get, SPLITS):
+        for path in (paths[split] for split in SPLITS):
             records = list(tf.data.TFRecordDataset(path).as_numpy_iterator())
             examples = [tf.train.Example.FromString(record).features.feature for record in records]
             found = column_files.read(path)
@@ -136,8 +140,8 @@ def test_columns_say_what_the_examples_say(data: st.DataObject) -> None:
             found = tf.train.Example.FromString(record).features.feature
             for name, weight in (("user_id", "user_weight"), ("item_id", "item_weight")):
                 key = (name, example[name].bytes_list.value[0])
-                expected = times[key] if key in new else 0
-                assert found.pop(weight).int64_list.value == [expected]
+                count = times[key] if key in new else 0
+                assert found.pop(weight).int64_list.value == [count]
             assert dict(found) == dict(example)
         first = [
             [tf.train.Example.FromString(record) for record in dataset.as_numpy_iterator()]
@@ -149,7 +153,7 @@ def test_columns_say_what_the_examples_say(data: st.DataObject) -> None:
         assert first[0] == first[1]
 
 
-def plain_example(row: dict[str, str | int | float | list[str]]) -> tf.train.Example:
+def plain_example(row: Row) -> tf.train.Example:
     example = tf.train.Example()
     for name in ("age", "tags"):
         example.features.feature[name].SetInParent()  # without a kind: as good as not there

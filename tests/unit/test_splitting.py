@@ -75,7 +75,7 @@ def test_later_data_never_move_a_training_row_into_test(split: dict[str, Any]) -
 )
 def test_leave_last_out_equals_a_plain_implementation(pairs: set[Any], random: Any) -> None:
     rows = [(f"u{user}", f"{item}", random.randrange(4)) for user, item in pairs]
-    expected = {}
+    expected: dict[tuple[str, str], str] = {}
     for user in {row[0] for row in rows}:
         mine = sorted((r for r in rows if r[0] == user), key=lambda r: (r[2], len(r[1]), r[1]))
         names = ["train"] * len(mine)
