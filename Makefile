@@ -10,7 +10,7 @@ PEERS := .venv-peers
 ROWS := 10000 100000 1000000
 SHIPPED_ROWS := 100000 1000000 17359346
 
-.PHONY: help setup demo test test-fast test-kubeflow test-cluster bench-speed bench-serving bench-accuracy image lint format docs lock clean
+.PHONY: help setup demo test test-fast test-kubeflow test-beam test-cluster bench-speed bench-serving bench-accuracy image lint format docs lock clean
 
 help:  ## Lists the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -30,6 +30,9 @@ test-fast: setup  ## Runs the unit and contract tests alone
 
 test-kubeflow: setup  ## Builds the image and runs the compiled pipeline in containers (Podman or Docker)
 	@tests/container/run.sh
+
+test-beam: setup  ## Runs Beam's steps on Prism, an engine behind the portable Job API (needs Go)
+	@tests/beam/run.sh
 
 test-cluster: setup  ## Applies the manifests to a real API server of Kubernetes and tests them there (needs Go)
 	@tests/cluster/run.sh

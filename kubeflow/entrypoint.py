@@ -150,6 +150,8 @@ def _execute(
     from tfx.dsl.components.base import base_beam_executor, base_executor
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils as tfx_utils
 
+    from tfx_recommender.pipeline.local import beam_engine
+
     names: dict[int, str] = {}
     uris: dict[str, str] = {}
     artifacts = {
@@ -166,7 +168,8 @@ def _execute(
         else:
             context = base_executor.BaseExecutor.Context(tmp_dir=folder, unique_id=node)
         _say(node, f"ready after {time.monotonic() - start:.1f} s")
-        executor_class(context).Do(artifacts["inputs"], artifacts["outputs"], properties)
+        with beam_engine.prepared(contract["beam"]):
+            executor_class(context).Do(artifacts["inputs"], artifacts["outputs"], properties)
     output = {}
     for key, produced in tfx_utils.translate_executor_output(artifacts["outputs"], names).items():
         for artifact in produced.artifacts:

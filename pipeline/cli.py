@@ -174,6 +174,21 @@ def tune(
     commands.tune(settings, space, trials, out, verbose)
 
 
+@cli.command()
+@click.option("--port", required=True, type=click.IntRange(0, 65535), help="0: any free one.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="The address to listen on. Whoever reaches it executes code here.",
+)
+def beam_workers(port: int, host: str) -> None:
+    """Executes our code for an engine of Beam (beam.environment: external), until it is stopped."""
+    from tfx_recommender.pipeline.local import beam_workers as workers
+
+    workers.serve(host, port)
+
+
 _TO = click.option("--to", default="data", show_default=True, help="The folder to put it in.")
 _SEED = click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
 
@@ -245,3 +260,7 @@ def _fail(message: str, code: int) -> NoReturn:
 
 def _exit_on_sigterm(number: int, frame: types.FrameType | None) -> NoReturn:
     sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    main()

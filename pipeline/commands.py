@@ -106,6 +106,7 @@ def _execute(
         threads=config.threads,
         environment={ROWS_IN_MEMORY: str(config.data.rows_in_memory)},
         profiles=os.path.join(config.root, "profiles"),
+        beam=config.beam.arguments(),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent import futures
 
 from tfx.dsl.compiler import compiler, constants
@@ -33,6 +33,7 @@ def run(
     threads: int = 1,
     environment: Mapping[str, str] = types.MappingProxyType({}),
     profiles: str = "",
+    beam: Sequence[str] = (),
 ) -> None:
     """Runs the nodes, each as soon as those before it are done.
 
@@ -49,6 +50,7 @@ def run(
       threads: TensorFlow's, in each node.
       environment: variables that nodes are given.
       profiles: the folder for profiles.
+      beam: Beam's pipeline options; none: the pipeline's own.
 
     Raises:
       ConfigError: `part` names a node that the pipeline does not have, or needs a run before this
@@ -66,7 +68,7 @@ def run(
     waiting = _chosen(ir, nodes, part, store)
     profiled = {part.profile: os.path.join(profiles, f"{part.profile}.pstats")}
     kind = node_process.InlineNodes if part.inline else node_process.NodeProcesses
-    processes = kind(threads, environment, profiled if part.profile else {})
+    processes = kind(threads, environment, profiled if part.profile else {}, tuple(beam))
 
     def launch(node: str) -> None:
         start = time.monotonic()

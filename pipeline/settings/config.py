@@ -14,6 +14,7 @@ from tfx_recommender.components.evaluator import catalogue
 from tfx_recommender.components.ratings_example_gen.config import Data, Split
 from tfx_recommender.foundation.errors import ConfigError
 from tfx_recommender.foundation.settings import Settings
+from tfx_recommender.pipeline.settings.beam import Beam
 from tfx_recommender.pipeline.settings.kubeflow import Kubeflow
 from tfx_recommender.trainer.architectures.registry import ARCHITECTURES
 from tfx_recommender.trainer.search_space import SearchSpace
@@ -227,6 +228,8 @@ class Config(Settings):
     threads_per_node: Annotated[int, Field(ge=1)] | None = None
     """TensorFlow's threads in each node of a local run. Null: the machine's processors divided by
     `parallel_nodes`. Results depend on it in the last digits, so another number trains anew."""
+    beam: Beam = Beam()
+    """Where StatisticsGen, Transform and Evaluators compute."""
     kubeflow: Kubeflow | None = None
     """How the steps run on a cluster; local runs do not use it."""
 
