@@ -1,27 +1,27 @@
-"""Users who name what they like, folded in: part of what is exported."""
+"""Vectors of users who name items that they like, inside the exported model."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
 
-from tfx_recommender.trainer.fitting.head import FoldIn
+from tfx_recommender.trainer.fitting.head import EntityBatch, FoldIn, Tensor, Vectors
 from tfx_recommender.trainer.fitting.interactions import Interactions
 
 
-class _Items(Protocol):
+class _ItemRows(Protocol):
     """Rows of items by position in the catalogue."""
 
     count: int
-    table: Any
+    table: EntityBatch[Tensor]
 
 
 class Likes(tf.Module):
-    """Vectors of users from all that they interacted with in training, and what they like."""
+    """Computes users from all that they interacted with in training and the items they like."""
 
-    def __init__(self, head: FoldIn, train: Interactions, users: int, items: _Items) -> None:
+    def __init__(self, head: FoldIn, train: Interactions, users: int, items: _ItemRows) -> None:
         """Sorts the train split by user.
 
         Args:
@@ -43,22 +43,33 @@ class Likes(tf.Module):
             weights = train.strength[order] / np.mean(train.strength, dtype=np.float64)
             self.weights = tf.Variable(weights.astype(np.float32), trainable=False)
 
-    def vectors(self, own: tf.Tensor, users: tf.Tensor, liked: tf.Tensor) -> tf.Tensor:
-        """Vectors of a batch, float32 [B, width]. Who likes nothing known keeps its own.
+    def vectors(self, own: Vectors, users: Tensor, liked_pairs: Tensor) -> Vectors:
+        """Vectors of a batch. A user who likes nothing known keeps its own.
 
         Args:
-          own: their vectors as training left them, [B, width].
+          own: their vectors as training left them, [B] rows.
           users: positions, int64 [B].
-          liked: positions of items, int64 [B, L]; the number of items where padded or unknown.
+          liked_pairs: (row of the batch, item position) of the liked items that are known, int64
+            [P, 2], row by row.
         """
-        named = tf.reduce_any(liked < self.items.count, axis=1)
-        return tf.cond(
-            tf.reduce_any(named),
-            lambda: tf.where(named[:, None], self._folded(users, liked, named), own),
-            lambda: own,
+        batch = tf.size(users, tf.int64)
+        liked = tf.RaggedTensor.from_value_rowids(
+            tf.cast(liked_pairs[:, 1], tf.int32), liked_pairs[:, 0], batch
         )
+        named = liked.row_lengths() > 0
 
-    def _folded(self, users: tf.Tensor, liked: tf.Tensor, named: tf.Tensor) -> tf.Tensor:
+        def folded() -> Vectors:
+            found = self._folded(users, liked.to_tensor(-1), named)
+
+            def chosen(new: Tensor, old: Tensor) -> Tensor:
+                return tf.where(tf.reshape(named, [-1, *[1] * (new.shape.rank - 1)]), new, old)
+
+            return tf.nest.map_structure(chosen, found, own)
+
+        return tf.cond(tf.reduce_any(named), folded, lambda: own)
+
+    def _folded(self, users: Tensor, liked: Tensor, named: Tensor) -> Vectors:
+        """Vectors of users [B] who like items [B, L], positions padded with -1."""
         start, end = tf.gather(self.offsets, users), tf.gather(self.offsets, users + 1)
         spans = tf.ragged.range(start, tf.where(named, end, start))
         rated = spans.with_values(tf.gather(self.positions, spans.values)).to_tensor(-1)
@@ -66,19 +77,18 @@ class Likes(tf.Module):
         if self.weights is not None:
             given = spans.with_values(tf.gather(self.weights, spans.values))
             weight = given.to_tensor(0.0)
-        liked = tf.cast(liked, tf.int32)
-        # What is named twice, or was rated already, is no news.
+        # An item that is named twice, or was rated already, counts once.
         same = liked[:, :, None] == liked[:, None, :]
         again = tf.reduce_any(tf.linalg.band_part(same, -1, 0) & ~_diagonal(same), axis=2)
         old = tf.reduce_any(liked[:, :, None] == rated[:, None, :], axis=2)
-        is_news = (liked < self.items.count) & ~again & ~old
+        is_new = (liked >= 0) & ~again & ~old
         position = tf.concat([rated, liked], axis=1)
-        weight = tf.concat([weight, tf.cast(is_news, tf.float32)], axis=1)
+        weight = tf.concat([weight, tf.cast(is_new, tf.float32)], axis=1)
         position = tf.where(weight > 0, position, 0)
         rows = tf.nest.map_structure(lambda column: tf.gather(column, position), self.items.table)
         return self.head.fold_in(rows, weight)
 
 
-def _diagonal(square: tf.Tensor) -> tf.Tensor:
+def _diagonal(square: Tensor) -> Tensor:
     """True on the diagonal: of the last two dimensions' size, bool [1, L, L]."""
     return tf.eye(tf.shape(square)[-1], dtype=tf.bool)[None]

@@ -16,7 +16,7 @@ from tfx_recommender.trainer.architectures import model as architectures
 from tfx_recommender.trainer.architectures.registry import ARCHITECTURES
 from tfx_recommender.trainer.fitting.fit import Fitter
 from tfx_recommender.trainer.fitting.interactions import Interactions
-from tfx_recommender.trainer.fitting.problem import Catalogue, Entities, EntityShape, Problem
+from tfx_recommender.trainer.fitting.problem import Catalogue, EntityShape, EntityTable, Problem
 from tfx_recommender.trainer.recommender import Recommender
 from tfx_recommender.transform.features import Columns
 
@@ -27,7 +27,7 @@ def test_a_stranger_who_names_liked_items_is_shown_what_goes_with_them(
     architecture: str, tmp_path: Path
 ) -> None:
     rows, half = problems.two_tastes(), problems.ITEMS // 2
-    few = Interactions(*(column[::7] for column in (rows.user, rows.item, rows.rating)))
+    few = Interactions(*(column[::7] for column in (rows.user, rows.item, rows.known_rating())))
     to_fit = Problem(problems.catalogue(), rows, few, history=8, seed=0)
     training = {"epochs": 20, "patience": 20, "learning_rate": 0.05, "batch_size": 32}
     settings = {
@@ -83,7 +83,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         f"{kind}{n}".encode() for kind, count in (("u", half), ("i", items)) for n in range(count)
     ]
     sides = [
-        Entities(
+        EntityTable(
             np.array(raw, object),
             np.arange(len(raw) + 1),
             np.zeros((len(raw) + 1, 0), np.float32),
@@ -91,12 +91,15 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         )
         for raw in (names[:half], names[half:])
     ]
-    shapes = [
-        EntityShape(side, len(entities) + 1, len(entities), 0, {})
-        for side, entities in zip(("user", "item"), sides, strict=True)
-    ]
-    none = Interactions(user[:0], item[:0], rows.rating[:0])
-    problem = Problem(Catalogue(*sides, *shapes), rows, none, history=0, seed=0)
+    user_table, item_table = sides
+    catalogue = Catalogue(
+        user_table,
+        item_table,
+        EntityShape("user", len(user_table) + 1, len(user_table), 0, {}),
+        EntityShape("item", len(item_table) + 1, len(item_table), 0, {}),
+    )
+    none = Interactions(user[:0], item[:0], rows.known_rating()[:0])
+    problem = Problem(catalogue, rows, none, history=0, seed=0)
     name = "mf" if request.param == "ensemble" else request.param
     config = ARCHITECTURES[name].preference.model_validate(
         {"embedding_size": 16} if name == "mf" else {"regularization": 20}

@@ -13,6 +13,7 @@ from tfx_recommender.trainer.architectures.item_item import ease, ease_search
 from tfx_recommender.trainer.architectures.item_item import model as item_item
 from tfx_recommender.trainer.architectures.item_item.settings import ItemToItem
 from tfx_recommender.trainer.fitting.fit import Fitter
+from tfx_recommender.trainer.fitting.head import shared
 from tfx_recommender.trainer.fitting.held_out import HeldOut
 
 FIXED = ItemToItem(regularization=5.0, dropout=0.0, neighbours=problems.ITEMS)
@@ -62,8 +63,8 @@ def test_a_user_scores_the_sum_of_the_weights_from_all_of_its_history() -> None:
     x = np.zeros((problems.USERS, problems.ITEMS))
     x[rows.user, rows.item] = 1
     expected = x @ oracle(x, 5.0, 0.0) + 1e-4 * x.mean(axis=0)
-    tables = problem.catalogue.users.table(), problem.catalogue.items.table()
-    scores = head.interact(head.user(tables[0]), head.item(tables[1])[None]).numpy()
+    tables = problem.catalogue.users.batch(), problem.catalogue.items.batch()
+    scores = head.interact(head.user(tables[0]), shared(head.item(tables[1]))).numpy()
     np.testing.assert_allclose(scores[:-1, :-1], expected, atol=1e-5)
     # Of whom nothing is known, popularity is the best that can be said.
     np.testing.assert_allclose(scores[-1, :-1], x.mean(axis=0), atol=1e-6)
@@ -80,8 +81,8 @@ def test_items_beyond_the_most_popular_are_ranked_by_popularity() -> None:
     x[rows.user, rows.item] = 1
     expected = np.tile(1e-4 * count / problems.USERS, (problems.USERS, 1))
     expected[:, popular] += x[:, popular] @ oracle(x[:, popular], 5.0, 0.0)
-    tables = problem.catalogue.users.table(), problem.catalogue.items.table()
-    scores = head.interact(head.user(tables[0]), head.item(tables[1])[None]).numpy()
+    tables = problem.catalogue.users.batch(), problem.catalogue.items.batch()
+    scores = head.interact(head.user(tables[0]), shared(head.item(tables[1]))).numpy()
     np.testing.assert_allclose(scores[:-1, :-1], expected, atol=1e-5)
 
 
@@ -97,8 +98,8 @@ def test_users_and_items_out_of_vocabulary_share_rows_that_say_nothing() -> None
     problem = problems.problem(rows)
     problem.catalogue = dataclasses.replace(whole, **sides)
     head = item_item.fit_preference(FIXED, problem, Fitter(0))
-    tables = problem.catalogue.users.table(), problem.catalogue.items.table()
-    scores = head.interact(head.user(tables[0]), head.item(tables[1])[None]).numpy()
+    tables = problem.catalogue.users.batch(), problem.catalogue.items.batch()
+    scores = head.interact(head.user(tables[0]), shared(head.item(tables[1]))).numpy()
     np.testing.assert_array_equal(scores[25:], np.tile(scores[-1], (len(scores) - 25, 1)))
     np.testing.assert_array_equal(scores[:, 15:], np.tile(scores[:, -1:], (1, len(scores[0]) - 15)))
     assert np.ptp(scores[:25, :15], axis=0).all()

@@ -120,7 +120,9 @@ def test_the_same_seed_fits_the_same_head_and_validation_chooses() -> None:
     given = AlternatingLeastSquares(
         regularization=0.5, unobserved_weight=0.2, strength_exponent=1.0
     )
-    assert ials_search.choose(given, 4, problem, 3) == ials_search.Hyperparameters(4, 0.2, 0.5, 1.0)
+    assert ials_search.choose(given, 4, problem, 3) == ials_search.IalsHyperparameters(
+        4, 0.2, 0.5, 1.0
+    )
     part = ials_search.choose(AlternatingLeastSquares(unobserved_weight=0.2), 4, problem, seed=3)
     assert (part.size, part.alpha) == (4, 0.2)
 
@@ -129,7 +131,7 @@ def test_without_validation_rows_the_defaults_are_taken() -> None:
     # Rows that were seen in training say nothing, so there are none.
     problem = problems.problem(problems.two_tastes())
     chosen = ials_search.choose(AlternatingLeastSquares(), None, problem, seed=3)
-    assert chosen == ials_search.Hyperparameters(64, 0.1, 0.01, 0.0)
+    assert chosen == ials_search.IalsHyperparameters(64, 0.1, 0.01, 0.0)
 
 
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
@@ -138,6 +140,7 @@ def test_confidences_are_strengths_raised_to_an_exponent_in_units_of_their_mean(
 ) -> None:
     rows = problems.events(problems.interactions())
     found = observations.of(problems.problem(rows), exponent)
+    assert rows.strength is not None
     expected = rows.strength.astype(np.float64) ** exponent
     expected /= expected.mean()
     assert found.weight[rows.user[3], rows.item[3]] == pytest.approx(expected[3], rel=1e-5)

@@ -136,6 +136,20 @@ def test_bad_data_ends_with_3_and_names_the_line(
     assert not (small / "out" / "output.json").exists()
 
 
+def test_d9_data_that_changed_after_they_were_fingerprinted_end_the_step_with_3(
+    small: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    fingerprint = observed(small)["data_fingerprint"]
+    path = small / "ratings.csv"
+    content = path.read_bytes()
+    path.write_bytes(content[:-2] + b"7\n")
+    given = ingestion(small, str(small / "artifacts"), fingerprint=fingerprint)
+    assert entrypoint.main(given) == 3
+    assert "changed after the run began" in capfd.readouterr().err.strip().splitlines()[-1]
+    path.write_bytes(content)
+    assert entrypoint.main(given) == 0
+
+
 def test_any_other_error_ends_with_1_and_says_what_was_raised_last(
     small: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -213,7 +227,8 @@ def test_world_refuses_another_split_than_the_served_models(
 def test_sigterm_ends_a_step_at_once_with_a_word(tmp_path: Path) -> None:
     path = write_config(tmp_path)
     loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    os.mkfifo(loaded["data"]["ratings"]["paths"][0])  # nobody writes: reading it never ends
+    with open(loaded["data"]["ratings"]["paths"][0], "wb") as file:
+        file.truncate(2**42)  # a hole that takes an hour to read
     command = [sys.executable, "-m", MODULE, *world(tmp_path)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as step:
         with pytest.raises(subprocess.TimeoutExpired):
@@ -224,9 +239,40 @@ def test_sigterm_ends_a_step_at_once_with_a_word(tmp_path: Path) -> None:
         assert step.stderr.read().strip() == "tfx-recommender: World: stopped by SIGTERM"
 
 
+def test_k5_tensorflow_gets_the_contracts_threads_whatever_the_pod_sees(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind in ("INTRAOP", "INTEROP"):
+        monkeypatch.setenv(f"TF_NUM_{kind}_THREADS", "64")
+    command = world(small)
+    contract = json.loads(command[3]) | {"threads": 3}
+    assert entrypoint.main([*command[:3], json.dumps(contract), *command[4:]]) == 0
+    assert os.environ["TF_NUM_INTRAOP_THREADS"] == os.environ["TF_NUM_INTEROP_THREADS"] == "3"
+    # A file that an earlier version compiled says nothing of threads.
+    assert entrypoint.main(command) == 0
+    assert os.environ["TF_NUM_INTRAOP_THREADS"] == "3"
+
+
+@pytest.mark.slow
+def test_tensorflow_takes_the_number_of_threads_from_there() -> None:
+    code = (
+        "from tfx_recommender.kubeflow import entrypoint;"
+        "entrypoint._limit_threads({'threads': 1}); import os, tensorflow as tf;"
+        "before = len(os.listdir('/proc/self/task'));"
+        "tf.linalg.matmul(tf.ones([64, 64]), tf.ones([64, 64]));"
+        "print(len(os.listdir('/proc/self/task')) - before)"
+    )
+    started = []
+    for threads in ("1", "9"):
+        command = [sys.executable, "-c", code.replace("'threads': 1", f"'threads': {threads}")]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
+        started.append(int(done.stdout.split()[-1]))
+    assert started[1] - started[0] >= 8
+
+
 def imported(statement: str, *modules: str) -> list[bool]:
     """Which of the modules a fresh process that runs the statement imports."""
-    code = f"import sys; from {MODULE.rpartition('.')[0]} import entrypoint, steps; {statement}"
+    code = f"import sys; from {MODULE.rpartition('.')[0]} import entrypoint; {statement}"
     code += f"; print([name in sys.modules for name in {modules!r}])"
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
@@ -236,6 +282,6 @@ def imported(statement: str, *modules: str) -> list[bool]:
 @pytest.mark.slow
 def test_a_step_imports_its_own_executor_alone(small: Path) -> None:
     assert imported(f"entrypoint.main({world(small)!r})", "tensorflow", "tfx") == [False, False]
-    statistics = "entrypoint._import_executor(steps.EXECUTORS['StatisticsGen'])"
+    statistics = "entrypoint._import_executor('StatisticsGen')"
     parts = ("tfx.components.statistics_gen", "tfx.components.transform")
     assert imported(statistics, *parts) == [True, False]

@@ -17,11 +17,13 @@ from tests.contract import problems
 from tfx_recommender.components.evaluator import comparison
 from tfx_recommender.components.ratings_example_gen import dataset, example_file, table_file
 from tfx_recommender.components.ratings_example_gen.config import Data, Random
-from tfx_recommender.trainer.architectures.mf.settings import MatrixFactorization
+from tfx_recommender.trainer.architectures.mf.settings import (
+    FactorizationTraining,
+    MatrixFactorization,
+)
 from tfx_recommender.trainer.architectures.registry import ARCHITECTURES
 from tfx_recommender.trainer.fitting import fit, losses
 from tfx_recommender.trainer.fitting.fit import Untrained
-from tfx_recommender.trainer.fitting.settings import RankingTraining
 from tfx_recommender.transform import column_files
 from tfx_recommender.transform.features import ENTITIES, SPLITS, TRAIN_ENTITIES
 
@@ -32,7 +34,7 @@ ROWS, USERS, ITEMS = 30_000, 600, 400
 def test_a_loss_is_traced_once_for_training_and_once_for_validation(epochs: int) -> None:
     rows = problems.interactions()
     to_fit = problems.problem(rows)
-    how = RankingTraining(epochs=epochs, patience=epochs, batch_size=64)
+    how = FactorizationTraining(loss="softmax", epochs=epochs, patience=epochs, batch_size=64)
     config = MatrixFactorization(training=how)
     loss = losses.ranking(
         ARCHITECTURES["mf"].model.fit_preference(config, to_fit, Untrained(0)), how

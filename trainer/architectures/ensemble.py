@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import keras
-
 from tfx_recommender.trainer.architectures.composite import CompositeHead
-from tfx_recommender.trainer.fitting.head import FoldIn, Head
+from tfx_recommender.trainer.fitting.head import EntityBatch, FoldIn, Head, Tensor, Vectors
 
 
 def of(members: list[Head]) -> Head:
-    """Members of one kind as one head; a single one stays as it is."""
+    """One head that averages the members; a single member is returned as it is."""
     if len(members) == 1:
         return members[0]
     if all(isinstance(member, FoldIn) for member in members):
@@ -22,16 +18,15 @@ def of(members: list[Head]) -> Head:
 class EnsembleHead(CompositeHead):
     """score(u, i) = the mean of the members' scores."""
 
-    def interact(self, user: Any, item: Any, training: bool = False) -> Any:
-        """Scores: user [B, width] and item [B or 1, K, width] -> [B, K]."""
-        vectors = zip(self.parts, self.split(user), self.split(item, True), strict=True)
-        return sum(part.interact(u, i, training) for part, u, i in vectors) / len(self.parts)
+    def interact(self, user: Vectors, item: Vectors, training: bool = False) -> Tensor:
+        """Scores, float32 [B, K]; see `Head.interact`."""
+        return sum(self.scores(user, item, training)) / len(self.heads)
 
 
 class FoldInEnsembleHead(EnsembleHead):
-    """Of members that can fold users in, as each does."""
+    """An ensemble of heads that fold users in."""
 
-    def fold_in(self, items: dict[str, Any], weight: Any) -> Any:
-        """Vectors of users from items [B, L] and their weights [B, L] -> [B, width]."""
-        folded = [part.fold_in(items, weight) for part in self.parts]
-        return keras.ops.concatenate(folded, axis=-1)
+    def fold_in(self, items: EntityBatch[Tensor], weight: Tensor) -> Vectors:
+        """Vectors of users by each head; see `FoldIn.fold_in`."""
+        heads = (head for head in self.heads if isinstance(head, FoldIn))
+        return tuple(head.fold_in(items, weight) for head in heads)

@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 from scipy import sparse
 
-from tfx_recommender.trainer.fitting.problem import Entities, EntityShape, Problem
+from tfx_recommender.trainer.fitting.problem import EntityShape, EntityTable, Problem
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +42,8 @@ def of(problem: Problem, exponent: float = 0.0, chosen: np.ndarray | None = None
     catalogue, train = problem.catalogue, problem.train
     weight = np.ones(len(train), np.float32)
     if exponent and train.strength is not None:
-        weight = train.strength.astype(np.float64) ** exponent
-        weight = (weight / weight.mean()).astype(np.float32)
+        raised = train.strength.astype(np.float64) ** exponent
+        weight = (raised / raised.mean()).astype(np.float32)
     user, item = catalogue.users.index[train.user], catalogue.items.index[train.item]
     users = _counts(catalogue.users, catalogue.user_shape, chosen)
     if chosen is not None:
@@ -54,6 +54,8 @@ def of(problem: Problem, exponent: float = 0.0, chosen: np.ndarray | None = None
     return Observations(matrix, users, _counts(catalogue.items, catalogue.item_shape))
 
 
-def _counts(entities: Entities, shape: EntityShape, chosen: np.ndarray | None = None) -> np.ndarray:
+def _counts(
+    entities: EntityTable, shape: EntityShape, chosen: np.ndarray | None = None
+) -> np.ndarray:
     index = entities.index[:-1] if chosen is None else entities.index[:-1][chosen]
     return np.bincount(index, minlength=shape.ids)

@@ -28,8 +28,8 @@ class HeldOut:
     what was seen in training.
 
     Attributes:
-      user: positions in the users' `Entities`, ascending, int64 [R].
-      item: positions in the items' `Entities`, int64 [R].
+      user: positions in the users' `EntityTable`, ascending, int64 [R].
+      item: positions in the items' `EntityTable`, int64 [R].
     """
 
     def __init__(self, problem: Problem, seed: int, chosen: np.ndarray | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Hyperparameters of EASE that are left open, chosen by NDCG on the validation split.
+"""EaseHyperparameters of EASE that are left open, chosen by NDCG on the validation split.
 
 Of a large catalogue the most popular items are enough to choose by: what is chosen depends on how
 many users an item has more than on how many items there are.
@@ -26,7 +26,7 @@ _ITEMS = 2000
 
 
 @dataclasses.dataclass(frozen=True)
-class Hyperparameters:
+class EaseHyperparameters:
     """What a fit takes; see `settings.ItemToItem`."""
 
     regularization: float
@@ -65,7 +65,7 @@ class Search:
         self._popularity = popularity[item]
         self._weights: tuple[tuple[float, float], np.ndarray] | None = None
 
-    def run(self, config: ItemToItem) -> Hyperparameters:
+    def run(self, config: ItemToItem) -> EaseHyperparameters:
         """What the config leaves open, one after the other."""
         start = default(config)
         if not len(self._held_out):
@@ -82,8 +82,8 @@ class Search:
         return best
 
     def _climb(
-        self, best: Hyperparameters, score: float, name: str, values: tuple[Any, ...]
-    ) -> tuple[Hyperparameters, float]:
+        self, best: EaseHyperparameters, score: float, name: str, values: tuple[Any, ...]
+    ) -> tuple[EaseHyperparameters, float]:
         """Goes on as long as it gets better."""
         for value in values:
             tried = dataclasses.replace(best, **dict[str, Any]({name: value}))
@@ -92,7 +92,7 @@ class Search:
             best, score = tried, ndcg
         return best, score
 
-    def _ndcg(self, values: Hyperparameters) -> float:
+    def _ndcg(self, values: EaseHyperparameters) -> float:
         how = values.regularization, values.dropout
         if self._weights is None or self._weights[0] != how:
             self._weights = how, ease.weights(self._gram, *how)
@@ -109,9 +109,9 @@ class Search:
         return ndcg
 
 
-def default(config: ItemToItem) -> Hyperparameters:
+def default(config: ItemToItem) -> EaseHyperparameters:
     """What the config gives, and what does well on most data."""
-    return Hyperparameters(
+    return EaseHyperparameters(
         _PENALTY if config.regularization is None else config.regularization,
         _DROPOUTS[0] if config.dropout is None else config.dropout,
         _NEIGHBOURS[0] if config.neighbours is None else config.neighbours,

@@ -17,6 +17,7 @@ from tfx_recommender.trainer.architectures.item_item import ease, ease_search
 from tfx_recommender.trainer.architectures.item_item.settings import ItemToItem
 from tfx_recommender.trainer.architectures.mf import model as mf
 from tfx_recommender.trainer.fitting.fit import Fitter
+from tfx_recommender.trainer.fitting.head import EntityBatch, Tensor, Vectors
 from tfx_recommender.trainer.fitting.held_out import HeldOut
 from tfx_recommender.trainer.fitting.problem import Problem
 
@@ -71,14 +72,9 @@ class ItemToItemHead(keras.layers.Layer):
 
     A user's vector holds the scores of all rows of the items' table, an item's says which is its
     own. Users of whom nothing is known have the most popular items first.
-
-    Attributes:
-      width: length of a user's vector.
-      item_width: length of an item's.
     """
 
     sequential = False
-    item_width = 1
 
     def __init__(
         self, weights: sparse.csr_array, rated: sparse.csr_array, popularity: np.ndarray
@@ -91,7 +87,7 @@ class ItemToItemHead(keras.layers.Layer):
           popularity: share of the users that know an item, float32 [items].
         """
         super().__init__()
-        self.width = len(popularity)
+        self._items = len(popularity)
         self.start = self._constant(weights.indptr, "int64")
         self.to = self._constant(weights.indices, "int32")
         self.weights_to = self._constant(weights.data, "float32")
@@ -105,21 +101,22 @@ class ItemToItemHead(keras.layers.Layer):
             shape=values.shape, initializer=initializer, dtype=dtype, trainable=False
         )
 
-    def user(self, users: dict[str, Any], training: bool = False) -> Any:
-        """Vectors of users: [B] rows -> [B, width]."""
-        return self._of_users(tf.cast(users["index"], tf.int64))
+    def user(self, users: EntityBatch[Tensor], training: bool = False) -> Vectors:
+        """Scores of all rows of the items' table: [B] rows -> float32 [B, items]."""
+        return (self._of_users(tf.cast(users["index"], tf.int64)),)
 
-    def item(self, items: dict[str, Any], training: bool = False) -> Any:
-        """Vectors of items: [...] rows -> [..., 1], numbers that float32 holds exactly."""
-        return keras.ops.cast(items["index"], "float32")[..., None]
+    def item(self, items: EntityBatch[Tensor], training: bool = False) -> Vectors:
+        """Rows of the items' table: [...] rows -> int32 [...]."""
+        return (keras.ops.cast(items["index"], "int32"),)
 
-    def interact(self, user: Any, item: Any, training: bool = False) -> Any:
-        """Scores: user [B, width] and item [B or 1, K, 1] -> [B, K]."""
-        if item.shape[0] == 1:
-            return tf.gather(user, tf.cast(item[0, :, 0], tf.int32), axis=1)
-        return tf.gather(user, tf.cast(item[..., 0], tf.int32), batch_dims=1)
+    def interact(self, user: Vectors, item: Vectors, training: bool = False) -> Tensor:
+        """Scores, float32 [B, K]; see `Head.interact`."""
+        (scores,), (row,) = user, item
+        if row.shape[0] == 1:
+            return tf.gather(scores, row[0], axis=1)
+        return tf.gather(scores, row, batch_dims=1)
 
-    def fold_in(self, items: dict[str, Any], weight: tf.Tensor) -> tf.Tensor:
+    def fold_in(self, items: EntityBatch[Tensor], weight: Tensor) -> Vectors:
         """Vectors of users from what they interacted with; exactly those of known users.
 
         Args:
@@ -127,9 +124,9 @@ class ItemToItemHead(keras.layers.Layer):
           weight: float32 [B, L]; 0 where padded, and all above count alike.
 
         Returns:
-          float32 [B, width].
+          As `user` returns them.
         """
-        return self._folded(tf.cast(items["index"], tf.int64), weight > 0)
+        return (self._folded(tf.cast(items["index"], tf.int64), weight > 0),)
 
     # User by user, so that no more than one user's weights are gathered at a time.
 
@@ -140,7 +137,7 @@ class ItemToItemHead(keras.layers.Layer):
         def of(row: tf.Tensor) -> tf.Tensor:
             return self._scores(tf.gather(rated, tf.range(start[row], start[row + 1])))
 
-        return tf.map_fn(of, index, fn_output_signature=tf.TensorSpec([self.width]))
+        return tf.map_fn(of, index, fn_output_signature=tf.TensorSpec([self._items]))
 
     @tf.function(
         autograph=False,
@@ -153,7 +150,7 @@ class ItemToItemHead(keras.layers.Layer):
         def of(row: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
             return self._scores(tf.boolean_mask(*row))
 
-        signature = tf.TensorSpec([self.width])
+        signature = tf.TensorSpec([self._items])
         return tf.map_fn(of, (items, present), fn_output_signature=signature)
 
     def _scores(self, items: tf.Tensor) -> tf.Tensor:
@@ -163,5 +160,5 @@ class ItemToItemHead(keras.layers.Layer):
         place = tf.ragged.range(starts, ends).values
         to, value = (tf.gather(part.value, place) for part in (self.to, self.weights_to))
         little = tf.where(tf.size(items) > 0, np.float32(_POPULARITY), np.float32(1))
-        found = tf.math.unsorted_segment_sum(value, to, self.width)
+        found = tf.math.unsorted_segment_sum(value, to, self._items)
         return found + little * self.popularity.value

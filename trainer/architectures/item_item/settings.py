@@ -1,4 +1,4 @@
-"""Hyperparameters of `item_item`. Free of TensorFlow."""
+"""EaseHyperparameters of `item_item`. Free of TensorFlow."""
 
 from __future__ import annotations
 

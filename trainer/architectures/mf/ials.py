@@ -39,7 +39,7 @@ _SCALE = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
-class Factors:
+class SideFactors:
     """Vectors of both sides: float32 [users, D], [items, D]."""
 
     user: tf.Tensor
@@ -121,16 +121,18 @@ class Solver:
         self.users = Side(observed.weight, observed.users, size)
         self.items = Side(observed.weight.T.tocsr(), observed.items, size)
 
-    def start(self, size: int, seed: int) -> Factors:
+    def start(self, size: int, seed: int) -> SideFactors:
         """Small random vectors of so many numbers."""
         rng, scale = np.random.default_rng(seed), _SCALE / np.sqrt(size)
         user, item = (
             tf.constant(rng.normal(0, scale, (len(side.count), size)), tf.float32)
             for side in (self.users, self.items)
         )
-        return Factors(user, item)
+        return SideFactors(user, item)
 
-    def sweep(self, factors: Factors, alpha: float, penalty: float, exponent: float) -> Factors:
+    def sweep(
+        self, factors: SideFactors, alpha: float, penalty: float, exponent: float
+    ) -> SideFactors:
         """Solves for all users given the items, then for all items.
 
         Args:
@@ -141,14 +143,14 @@ class Solver:
         """
         half = self.half_sweep(factors, alpha, penalty, exponent)
         item = solve(self.items, half.item, self.users, half.user, alpha, penalty, exponent)
-        return Factors(half.user, item)
+        return SideFactors(half.user, item)
 
     def half_sweep(
-        self, factors: Factors, alpha: float, penalty: float, exponent: float
-    ) -> Factors:
+        self, factors: SideFactors, alpha: float, penalty: float, exponent: float
+    ) -> SideFactors:
         """Solves for all users given the items."""
         user = solve(self.users, factors.user, self.items, factors.item, alpha, penalty, exponent)
-        return Factors(user, factors.item)
+        return SideFactors(user, factors.item)
 
 
 def solve(

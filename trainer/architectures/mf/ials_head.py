@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -12,8 +11,9 @@ from absl import logging
 from tfx_recommender.trainer.architectures import observations
 from tfx_recommender.trainer.architectures.factors import FactorsHead
 from tfx_recommender.trainer.architectures.mf import ials, ials_search
-from tfx_recommender.trainer.architectures.mf.ials import Factors, Solver
+from tfx_recommender.trainer.architectures.mf.ials import SideFactors, Solver
 from tfx_recommender.trainer.architectures.mf.settings import MatrixFactorization
+from tfx_recommender.trainer.fitting.head import EntityBatch, Tensor, Vectors
 from tfx_recommender.trainer.fitting.problem import Problem
 
 
@@ -49,7 +49,7 @@ def fit(config: MatrixFactorization, problem: Problem, seed: int) -> Alternating
     # Rows of nobody stand for whoever is not known: the mean user.
     user = factors.user.numpy()
     user[solver.users.count == 0] = np.average(user, axis=0, weights=solver.users.count)
-    return AlternatingLeastSquaresHead(Factors(user, factors.item), how)
+    return AlternatingLeastSquaresHead(SideFactors(user, factors.item), how)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Ridge:
 class AlternatingLeastSquaresHead(FactorsHead):
     """score(u, i) = <p_u, q_i>."""
 
-    def __init__(self, factors: Factors, how: Ridge) -> None:
+    def __init__(self, factors: SideFactors, how: Ridge) -> None:
         """Takes vectors over.
 
         Args:
@@ -87,7 +87,7 @@ class AlternatingLeastSquaresHead(FactorsHead):
         super().__init__(*(_without_bias(np.array(side)) for side in (factors.user, factors.item)))
         self.how = how
 
-    def fold_in(self, items: dict[str, Any], weight: tf.Tensor) -> tf.Tensor:
+    def fold_in(self, items: EntityBatch[Tensor], weight: Tensor) -> Vectors:
         """Vectors of users from what they interacted with: one ridge regression each.
 
         Args:
@@ -95,14 +95,14 @@ class AlternatingLeastSquaresHead(FactorsHead):
           weight: strengths in units of their mean, float32 [B, L]; 0 where padded.
 
         Returns:
-          float32 [B, width].
+          As `user` returns them.
         """
-        how, vectors = self.how, self.item(items)[..., 1:]
+        how, (_, vectors) = self.how, self.item(items)
         weight = tf.where(weight > 0, how.scale * weight**how.strength, 0.0)
         solved = ials.fold_in(
             vectors, weight, tf.constant(how.gram), how.unobserved, how.penalty, how.exponent
         )
-        return tf.pad(solved, [[0, 0], [1, 0]])
+        return (tf.pad(solved, [[0, 0], [1, 0]]),)
 
 
 def _scale(problem: Problem, exponent: float) -> float:

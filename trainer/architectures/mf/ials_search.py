@@ -1,4 +1,4 @@
-"""Hyperparameters of iALS that are left open, chosen by NDCG on the validation split.
+"""IalsHyperparameters of iALS that are left open, chosen by NDCG on the validation split.
 
 The penalty and the weight of what was not observed make up for each other in part (Rendle et al.
 2022, section 4.3), so first the penalty is searched, from weak to strong, each fit going on from
@@ -15,7 +15,7 @@ import numpy as np
 from absl import logging
 
 from tfx_recommender.trainer.architectures import observations
-from tfx_recommender.trainer.architectures.mf.ials import Factors, Solver
+from tfx_recommender.trainer.architectures.mf.ials import SideFactors, Solver
 from tfx_recommender.trainer.architectures.mf.settings import AlternatingLeastSquares
 from tfx_recommender.trainer.fitting.held_out import HeldOut
 from tfx_recommender.trainer.fitting.problem import Problem
@@ -35,7 +35,7 @@ _GAIN, _LOSS = 1.01, 0.97
 
 
 @dataclasses.dataclass(frozen=True)
-class Hyperparameters:
+class IalsHyperparameters:
     """What a fit takes.
 
     Attributes:
@@ -53,7 +53,7 @@ class Hyperparameters:
 
 def choose(
     config: AlternatingLeastSquares, size: int | None, problem: Problem, seed: int
-) -> Hyperparameters:
+) -> IalsHyperparameters:
     """What is not given, by validation; without validation rows, what does well on most data.
 
     Args:
@@ -62,7 +62,7 @@ def choose(
       problem: what to fit.
       seed: of users and first vectors.
     """
-    given = Hyperparameters(
+    given = IalsHyperparameters(
         size or _SIZE,
         _ALPHA if config.unobserved_weight is None else config.unobserved_weight,
         _PENALTY if config.regularization is None else config.regularization,
@@ -75,7 +75,7 @@ def choose(
     held_out = HeldOut(problem, seed, chosen)
     if not len(held_out):
         return given
-    search = _Search(config, problem, held_out, chosen, seed)
+    search = _IalsSearch(config, problem, held_out, chosen, seed)
     return search.run(given, size is None)
 
 
@@ -91,14 +91,14 @@ def _some_users(problem: Problem, seed: int) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class _Fit:
-    """Hyperparameters, the vectors fitted with them, and their NDCG."""
+    """IalsHyperparameters, the vectors fitted with them, and their NDCG."""
 
-    values: Hyperparameters
-    factors: Factors
+    values: IalsHyperparameters
+    factors: SideFactors
     ndcg: float
 
 
-class _Search:
+class _IalsSearch:
     def __init__(
         self,
         config: AlternatingLeastSquares,
@@ -113,7 +113,7 @@ class _Search:
         self.item = problem.catalogue.items.index[:-1]
         self.solver: tuple[float, int, Solver] | None = None
 
-    def run(self, given: Hyperparameters, any_size: bool) -> Hyperparameters:
+    def run(self, given: IalsHyperparameters, any_size: bool) -> IalsHyperparameters:
         """What is open, one after the other."""
         start = dataclasses.replace(given, size=_SIZES[0]) if any_size else given
         best = self._weight(start)
@@ -121,7 +121,7 @@ class _Search:
             best = self._strength(best)
         return (self._size(best) if any_size else best).values
 
-    def _weight(self, start: Hyperparameters) -> _Fit:
+    def _weight(self, start: IalsHyperparameters) -> _Fit:
         """The weight of what was not observed, each with its penalty."""
         first, *others = [start.alpha]
         if self.config.unobserved_weight is None:
@@ -136,7 +136,7 @@ class _Search:
         return best
 
     def _penalty(
-        self, values: Hyperparameters, penalties: tuple[float, ...], start: Factors | None
+        self, values: IalsHyperparameters, penalties: tuple[float, ...], start: SideFactors | None
     ) -> _Fit:
         """The best of these penalties, ascending."""
         fits: list[_Fit] = []
@@ -163,7 +163,7 @@ class _Search:
             best = longer
         return best
 
-    def _longer(self, values: Hyperparameters, size: int) -> _Fit:
+    def _longer(self, values: IalsHyperparameters, size: int) -> _Fit:
         """With vectors of that length, which may want a stronger penalty."""
         best = self._fit(dataclasses.replace(values, size=size))
         stronger = [penalty for penalty in _PENALTIES if penalty > values.penalty][:1]
@@ -176,7 +176,7 @@ class _Search:
         strength = self.problem.train.strength
         return strength is not None and bool(np.ptp(strength))
 
-    def _fit(self, values: Hyperparameters, start: Factors | None = None) -> _Fit:
+    def _fit(self, values: IalsHyperparameters, start: SideFactors | None = None) -> _Fit:
         if self.solver is None or self.solver[:2] != (values.strength, values.size):
             observed = observations.of(self.problem, values.strength, self.chosen)
             self.solver = values.strength, values.size, Solver(observed, values.size)
@@ -197,7 +197,7 @@ def _ndcg(fit: _Fit) -> float:
     return fit.ndcg
 
 
-def _beside(values: Hyperparameters, alpha: float) -> tuple[float, ...]:
+def _beside(values: IalsHyperparameters, alpha: float) -> tuple[float, ...]:
     """Penalties to try with another weight: that one, and the next against it; ascending."""
     at = _PENALTIES.index(values.penalty)
     if alpha < values.alpha:

@@ -1,4 +1,4 @@
-"""Hyperparameters of `mf`. Free of TensorFlow."""
+"""IalsHyperparameters of `mf`. Free of TensorFlow."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class MatrixFactorization(Settings):
     training: FactorizationTraining = FactorizationTraining()
     """How it is fitted."""
     ials: AlternatingLeastSquares = AlternatingLeastSquares()
-    """Hyperparameters of iALS."""
+    """IalsHyperparameters of iALS."""
 
     @model_validator(mode="before")
     @classmethod
