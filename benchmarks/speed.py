@@ -33,7 +33,7 @@ from typing import Any
 import psutil
 
 from tfx_recommender.datasets import synthetic_ratings
-from tfx_recommender.pipeline.local import slim_imports
+from tfx_recommender.pipeline.local import slim_imports, summary
 from tfx_recommender.pipeline.settings import config, config_file
 
 HERE = Path(__file__).parent
@@ -139,12 +139,12 @@ def run_ours(folder: Path, shipped: bool = False) -> dict[str, Any]:
     used, record, store = _run(runner, pipeline, folder)
     result = _result(start_up, {"fingerprint": fingerprint, **used}, folder)
     if shipped:
-        summary = outcome.summarise(settings, record, store, "")
+        told = outcome.summarise(settings, record, store, "")
         generator = json.loads((folder / synthetic_ratings.SETTINGS_FILE).read_text())
         result["quality"] = {
             "noise floor": {"rmse": generator["noise_floor_rmse"]},
-            "baseline": _quality(summary["baseline"]),
-            **{name: _quality(values) for name, values in summary["models"].items()},
+            "baseline": _quality(told["baseline"]),
+            **{name: _quality(values) for name, values in told["models"].items()},
         }
     return result
 
@@ -173,9 +173,10 @@ def _run(runner: Any, pipeline: Any, folder: Path) -> tuple[dict[str, Used], Any
     from rich.console import Console
 
     from tfx_recommender.pipeline.local.screen import Progress
+    from tfx_recommender.pipeline.local.store import Store
 
-    store = runner.Store(str(folder / "metadata.sqlite"))
-    record = runner.Run(runner.new_run_id())
+    store = Store(str(folder / "metadata.sqlite"))
+    record = summary.Run()
     whole = Used(0, 0, 0)
     with _measured(whole):
         runner.run(pipeline, store, Progress(Console(stderr=True)), record)

@@ -23,6 +23,7 @@ from tfx_recommender.trainer.architectures.registry import ARCHITECTURES
 
 VERDICTS_PROPERTY = "verdicts"
 NAME_PROPERTY = "name"
+DIGEST_PROPERTY = "digest"
 _KINDS = {
     "model": standard_artifacts.Model,
     "blessing": standard_artifacts.ModelBlessing,
@@ -30,7 +31,9 @@ _KINDS = {
 }
 
 
-class _Executor(base_executor.BaseExecutor):
+class ModelSelectorExecutor(base_executor.BaseExecutor):
+    """What `ModelSelector` does."""
+
     def Do(  # noqa: N802 - TFX's name
         self,
         input_dict: dict[str, list[types.Artifact]],
@@ -67,6 +70,9 @@ class _Executor(base_executor.BaseExecutor):
                 path_utils.serving_model_dir(champion.uri),
             )
         champion.set_string_custom_property(NAME_PROPERTY, best)
+        # Of the files that were judged: what becomes of the copy, the Pusher notices.
+        digest = verdicts[best]["digest"] if best else ""
+        champion.set_string_custom_property(DIGEST_PROPERTY, digest)
         blessing.set_int_custom_property(BLESSED_PROPERTY, int(bool(best)))
         blessing.set_string_custom_property(VERDICTS_PROPERTY, json.dumps(verdicts))
         path = os.path.join(blessing.uri, "BLESSED" if best else "NOT_BLESSED")
@@ -74,7 +80,9 @@ class _Executor(base_executor.BaseExecutor):
             file.write("")
 
 
-class _Spec(types.ComponentSpec):
+class ModelSelectorSpec(types.ComponentSpec):
+    """The inputs, outputs and properties of `ModelSelector`."""
+
     # Kubeflow takes plain channels only, so there is one input of each kind per architecture.
     INPUTS = {
         f"{kind}_{name}": ChannelParameter(type=artifact, optional=True)
@@ -96,12 +104,13 @@ class _Spec(types.ComponentSpec):
 class ModelSelector(base_component.BaseComponent):
     """Copies the best blessed model to `champion`, or nothing.
 
-    Outputs: `champion` (custom property `name`; "" and no files if none is blessed) and
-    `blessing` (`blessed` 1 or 0; `verdicts`: JSON, architecture -> blessed, reasons, digest).
+    Outputs: `champion` (custom properties `name` and `digest`, that of the model that was judged;
+    "" and no files if none is blessed) and `blessing` (`blessed` 1 or 0; `verdicts`: JSON,
+    architecture -> blessed, reasons, digest).
     """
 
-    SPEC_CLASS = _Spec
-    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(_Executor)
+    SPEC_CLASS = ModelSelectorSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(ModelSelectorExecutor)
 
     def __init__(
         self,
@@ -121,7 +130,7 @@ class ModelSelector(base_component.BaseComponent):
           withdrawn: digests of models that a rollback took out of service.
         """
         super().__init__(
-            spec=_Spec(
+            spec=ModelSelectorSpec(
                 **inputs,
                 metric=metric,
                 lower_is_better=int(lower_is_better),

@@ -1,4 +1,4 @@
-"""TunedConfig: the best hyperparameters of every search as one overlay of the config."""
+"""TunedConfig: the best hyperparameters of all searches, as a file that overrides the config."""
 
 from __future__ import annotations
 
@@ -26,14 +26,16 @@ _KINDS = {
 _HEADS = [(name, head) for name in ARCHITECTURES for head in ("rating", "preference")]
 
 
-class _Executor(base_executor.BaseExecutor):
+class TunedConfigExecutor(base_executor.BaseExecutor):
+    """What `TunedConfig` does."""
+
     def Do(  # noqa: N802 - TFX's name
         self,
         input_dict: dict[str, list[types.Artifact]],
         output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
+        exec_properties: dict[str, object],
     ) -> None:
-        models: dict[str, Any] = {}
+        models: dict[str, dict[str, object]] = {}
         searches = []
         for name, head in _HEADS:
             best_key, results_key = (f"{kind}_{name}_{head}" for kind in _KINDS)
@@ -60,7 +62,9 @@ class _Executor(base_executor.BaseExecutor):
         print(overlay)  # into the step's log
 
 
-class _Spec(types.ComponentSpec):
+class TunedConfigSpec(types.ComponentSpec):
+    """The inputs and outputs of `TunedConfig`."""
+
     # Kubeflow takes plain channels only, so there is one input of each kind per head.
     INPUTS = {
         f"{kind}_{name}_{head}": ChannelParameter(type=artifact, optional=True)
@@ -68,19 +72,19 @@ class _Spec(types.ComponentSpec):
         for name, head in _HEADS
     }
     OUTPUTS = {"overlay": ChannelParameter(type=standard_artifacts.HyperParameters)}
-    PARAMETERS: dict[str, Any] = {}
+    PARAMETERS: dict[str, object] = {}
 
 
 class TunedConfig(base_component.BaseComponent):
-    """Collects what Tuner nodes found.
+    """Collects the results of Tuner nodes.
 
     Output `overlay`: `overlay.yaml`, for `run CONFIG --set @FILE`, numbers to three digits; and
     `searches.json`: a list of architecture, head, values, score (RMSE or NDCG on validation, of
     the best trial) and trials (how many were completed).
     """
 
-    SPEC_CLASS = _Spec
-    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(_Executor)
+    SPEC_CLASS = TunedConfigSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(TunedConfigExecutor)
 
     def __init__(self, inputs: dict[str, types.BaseChannel]) -> None:
         """Declares the node.
@@ -89,7 +93,7 @@ class TunedConfig(base_component.BaseComponent):
           inputs: `best_hyperparameters_<architecture>_<head>` and `tuner_results_…` of each Tuner.
         """
         overlay = types.Channel(type=standard_artifacts.HyperParameters)
-        super().__init__(spec=_Spec(**inputs, overlay=overlay))
+        super().__init__(spec=TunedConfigSpec(**inputs, overlay=overlay))
 
 
 def _read(artifacts: list[types.Artifact], name: str) -> Any:
@@ -97,6 +101,6 @@ def _read(artifacts: list[types.Artifact], name: str) -> Any:
         return json.loads(file.read())
 
 
-def _short(value: Any) -> Any:
-    """Numbers to three digits: more is chance."""
+def _short(value: object) -> object:
+    """Rounds numbers to three digits; further digits are noise."""
     return float(f"{value:.3g}") if isinstance(value, float) else value

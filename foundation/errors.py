@@ -1,10 +1,10 @@
-"""What can go wrong on the user's side: one clear line each, and the exit code it ends with."""
+"""Errors that the user can correct. Each has a message of one line and an exit code."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """A problem whose message says what is wrong, where, and what to do; no trace needed."""
+    """An error whose message says what is wrong, where, and what to do; shown without a trace."""
 
     exit_code = 1
 
@@ -16,7 +16,7 @@ class ConfigError(UserError):
 
 
 class BadDataError(UserError):
-    """The data are wrong; nothing was trained."""
+    """The data are wrong, so nothing was trained."""
 
     exit_code = 3
 

@@ -1,4 +1,4 @@
-"""What every part of the config has in common."""
+"""The base class of all settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class Settings(BaseModel):
-    """A part of the config: it never changes, and it refuses keys that it does not know.
+    """A section of the config: immutable; unknown keys are errors.
 
     Numbers are finite, and `true` is none.
     """

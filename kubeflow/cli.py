@@ -144,7 +144,7 @@ def run_local(
 @_VERSION
 @_PARAMETER
 @_searchable
-@click.option("--wait", is_flag=True, help="Follows the run to its end.")
+@click.option("--wait", is_flag=True, help="Tells which steps have ended, to the run's end.")
 def submit(
     config: Config,
     connect: Callable[[], Service],
@@ -157,11 +157,12 @@ def submit(
     """Uploads the pipeline and starts a run; prints the run's id."""
     values = _parameters(config, parameters, search)
     service = connect()
-    uploaded = service.upload(config.name, _compiled(config, search), version)
-    run = service.submit(config.name, uploaded, values, service_account)
+    spec = _compiled(config, search)
+    uploaded = service.upload(config.name, spec, version)
+    run = service.submit(config.name, uploaded, values, service_account, _pipeline_root(config))
     click.echo(run)
     if wait:
-        service.follow(run, lambda line: click.echo(line, err=True))
+        service.follow(run, _steps(spec), lambda line: click.echo(line, err=True))
 
 
 @kubeflow.command()
@@ -169,7 +170,9 @@ def submit(
 @_ACCOUNT
 @_VERSION
 @_PARAMETER
-@click.option("--cron", required=True, help="Six fields, seconds first: '0 0 3 * * *'.")
+@click.option(
+    "--cron", required=True, help="Six fields, seconds first, in UTC: '0 0 3 * * *' is 3:00 UTC."
+)
 @click.option("--max-concurrency", default=1, show_default=True, type=click.IntRange(1, 10))
 @click.option(
     "--catchup/--no-catchup", default=False, help="Whether runs missed meanwhile are made up for."
@@ -184,7 +187,7 @@ def schedule(
     max_concurrency: int,
     catchup: bool,
 ) -> None:
-    """Uploads the pipeline and runs it by the clock; prints the schedule's id."""
+    """Uploads the pipeline and runs it on a schedule; prints the schedule's id."""
     if len(cron.split()) != 6:
         raise ConfigError(
             f"--cron {cron!r}: has {len(cron.split())} fields; KFP takes six: second, minute, hour,"
@@ -195,7 +198,14 @@ def schedule(
     uploaded = service.upload(config.name, _compiled(config), version)
     click.echo(
         service.schedule(
-            config.name, uploaded, cron, values, max_concurrency, catchup, service_account
+            config.name,
+            uploaded,
+            cron,
+            values,
+            max_concurrency,
+            catchup,
+            service_account,
+            _pipeline_root(config),
         )
     )
 
@@ -203,7 +213,7 @@ def schedule(
 @kubeflow.command()
 @_for_service
 def schedules(config: Config, connect: Callable[[], Service]) -> None:
-    """Lists the pipeline's schedules."""
+    """Lists the pipeline's schedules; their times are in UTC."""
     for made in connect().schedules(config.name):
         state = "enabled" if made.enabled else "disabled"
         click.echo(f"{made.name}  {made.cron}  {state}  {made.id}")
@@ -212,7 +222,7 @@ def schedules(config: Config, connect: Callable[[], Service]) -> None:
 @kubeflow.command()
 @_for_service
 def unschedule(config: Config, connect: Callable[[], Service]) -> None:
-    """Takes the pipeline's schedule away; runs under way go on."""
+    """Removes the pipeline's schedule; a run in progress goes on."""
     count = connect().unschedule(config.name)
     click.echo(f"{count} taken away", err=True)
 
@@ -241,6 +251,16 @@ def _compiled(config: Config, search: Search | None = None) -> str:
     spec = compiler.compile_pipeline(config, search)
     spec_check.require_supported(spec)
     return spec
+
+
+def _steps(spec: str) -> frozenset[str]:
+    """The names of a compiled pipeline's tasks."""
+    document = next(yaml.load_all(spec, Loader=yaml.CSafeLoader))
+    return frozenset(document["root"]["dag"]["tasks"])
+
+
+def _pipeline_root(config: Config) -> str | None:
+    return config.kubeflow.pipeline_root if config.kubeflow else None
 
 
 def _parameters(

@@ -8,6 +8,7 @@ is meant for another backend, so it is rewritten (ARCHITECTURE.md says why, poin
 - our entry point as the container's command, no driver hook (`lifecycle`);
 - one more task, `World`: it computes inside the run what `pipeline/world.py` says, and its
   outputs take the place of the constants in other tasks' inputs;
+- one more output of each Evaluator, for KFP's UI (`ui_artifacts.py`);
 - pipeline parameters with defaults; caching, retries, limits; a second document for Kubernetes.
 """
 
@@ -15,36 +16,56 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from typing import Any
 
 import yaml
 
 from tfx_recommender.components.serving import served_models
 from tfx_recommender.foundation.errors import ConfigError
-from tfx_recommender.kubeflow import steps
-from tfx_recommender.kubeflow.steps import WORLD
+from tfx_recommender.kubeflow import ui_artifacts
+from tfx_recommender.pipeline.nodes import NODE_KINDS, WORLD, kind_of
+from tfx_recommender.pipeline.settings.beam import Beam
 from tfx_recommender.pipeline.settings.config import Config, node_id, tuner_id
 from tfx_recommender.pipeline.settings.kubeflow import Claim, Kubeflow, Step
 from tfx_recommender.pipeline.world import World
 from tfx_recommender.trainer.search_space import SearchSpace
 
-# KFP's key of a cached step holds its inputs, so these two must not be asked for one: what they
-# read and write lies outside. World is the question itself.
-NEVER_CACHED = frozenset({WORLD, "ServedBaseline", "Pusher"})
-# A second push would be a second version; a second verdict on the same data is the same verdict.
-NEVER_REPEATED = frozenset({"Pusher", "DataGate"})
-READ_DATA = frozenset({WORLD, "RatingsExampleGen"})
-READ_SERVING = frozenset({WORLD, "ServedBaseline"})
-WRITE_SERVING = frozenset({"Pusher"})
-_SEARCHING = frozenset({"Tuner", "TunedConfig"})
-
+# The label that every step's pod carries, its value the node's id: policies select by it.
+NODE_LABEL = "tfx-recommender/node"
+# Seconds before a step's first repetition; each further pause is twice the one before.
+_FIRST_PAUSE = 60
 # Values that no config contains; `_link_to_world` finds them where a World's fields would be.
-_MARKS = World("<data_fingerprint>", "<served_digest>", ("<withdrawn>",), "<destination_state>")
+_MARKS = World(
+    "<data_fingerprint>",
+    "<served_digest>",
+    ("<withdrawn>",),
+    "<destination_state>",
+    "<destination_digest>",
+)
 _SYSTEM_TYPES = {
     "tfx.Examples": "system.Dataset",
     "tfx.Model": "system.Model",
     "tfx.PushedModel": "system.Model",
 }
+
+
+class _Writer(yaml.Dumper):
+    """PyYAML writes YAML 1.1: some of its plain strings are numbers or truths to KFP's reader."""
+
+
+# 1e3, 0o17, 0b11 and 1_000 are numbers in YAML 1.2 or to Go's readers, y and n truths.
+_READ_OTHERWISE = re.compile(
+    r"[-+]?(0[xob][0-9a-fA-F_]+|(\.[0-9]|[0-9])[0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?)|[yYnN]"
+)
+
+
+def _write_string(writer: yaml.Dumper, value: str) -> yaml.ScalarNode:
+    style = "'" if _READ_OTHERWISE.fullmatch(value) else None
+    return writer.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Writer.add_representer(str, _write_string)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,8 +108,10 @@ def compile_pipeline(config: Config, search: Search | None = None) -> str:
     spec = _tfx_spec(config, search)
     tasks = spec["root"]["dag"]["tasks"]
     # The section is that of both pipelines.
-    elsewhere = _SEARCHING if search is None else steps.EXECUTORS.keys() - _SEARCHING
-    nodes = {node for node in settings.nodes if steps.kind(node) not in elsewhere}
+    in_other = {
+        row.name for row in NODE_KINDS.values() if not (row.searches if search else row.trains)
+    }
+    nodes = {node for node in settings.nodes if node.partition("-")[0] not in in_other}
     if unknown := sorted(nodes - tasks.keys() - {WORLD}):
         known = ", ".join(sorted([*tasks, WORLD]))
         raise ConfigError(f"kubeflow.nodes: no node {unknown[0]!r}; there are {known}")
@@ -97,7 +120,10 @@ def compile_pipeline(config: Config, search: Search | None = None) -> str:
     for task in tasks.values():
         _link_to_world(task)
     tasks[WORLD], components[WORLD] = _world(config)
-    contracts = {node: _contract(settings, node, components[node]) for node in tasks}
+    beam = _beam_arguments(config.beam, settings)
+    contracts = {node: _contract(settings, beam, node, components[node]) for node in tasks}
+    for node in tasks:
+        _add_ui_artifacts(node, components[node])
     for parameter in run_parameters(config, search):
         _add_parameter(parameter, spec["root"], tasks, components, contracts)
     for node, task in tasks.items():
@@ -120,7 +146,7 @@ def compile_pipeline(config: Config, search: Search | None = None) -> str:
             }
         }
     }
-    return yaml.dump_all([spec, platform], sort_keys=True, allow_unicode=True)
+    return yaml.dump_all([spec, platform], Dumper=_Writer, sort_keys=True, allow_unicode=True)
 
 
 def run_parameters(config: Config, search: Search | None = None) -> tuple[Parameter, ...]:
@@ -129,8 +155,9 @@ def run_parameters(config: Config, search: Search | None = None) -> tuple[Parame
         learners = [node_id("Trainer", name) for name in config.models.chosen()]
     else:
         learners = [tuner_id(name, head) for name, head in config.tuned_heads(search[0])]
-    serving = READ_SERVING | WRITE_SERVING if search is None else {WORLD}
-    readers = [(node, "data") for node in sorted(READ_DATA)]
+    kinds = [row for row in NODE_KINDS.values() if (row.searches if search else row.trains)]
+    serving = [row.name for row in kinds if row.reads_serving or row.writes_serving]
+    readers = [(row.name, "data") for row in kinds if row.reads_data]
     rows = "events" if config.data.ratings is None else "ratings"
     parameters = [
         Parameter(
@@ -143,7 +170,7 @@ def run_parameters(config: Config, search: Search | None = None) -> tuple[Parame
             "serving_directory",
             "STRING",
             config.serving_directory,
-            tuple((node, "serving_directory", "") for node in sorted(serving)),
+            tuple((node, "serving_directory", "") for node in serving),
         ),
         Parameter("rebase_baseline", "BOOLEAN", False, ((WORLD, "rebase_baseline", ""),)),
         Parameter(
@@ -211,9 +238,6 @@ def _tfx_spec(config: Config, search: Search | None) -> dict[str, Any]:
         pipeline = dag.create_pipeline(config, _MARKS, "unused")
     else:
         pipeline = dag.create_tuning(config, *search, _MARKS, "unused")
-    for node in pipeline.components:
-        executor = node.executor_spec.class_path
-        assert executor == steps.EXECUTORS[steps.kind(node.id)], executor
     return runner.run(pipeline, write_out=False)["pipelineSpec"]
 
 
@@ -241,7 +265,7 @@ def _link_to_world(task: dict[str, Any]) -> None:
 def _world(config: Config) -> tuple[dict[str, Any], dict[str, Any]]:
     """The task and the component of World."""
     constants: dict[str, tuple[str, Any]] = {
-        "data": ("STRING", config.data.model_dump_json()),
+        "data": ("STRING", config.data.to_json()),
         "split": ("STRING", config.split.model_dump_json()),
         "serving_directory": ("STRING", config.serving_directory),
         "rebase_baseline": ("BOOLEAN", False),
@@ -268,12 +292,18 @@ def _world(config: Config) -> tuple[dict[str, Any], dict[str, Any]]:
     return task, component
 
 
-def _contract(settings: Kubeflow, node: str, component: dict[str, Any]) -> dict[str, Any]:
+def _contract(
+    settings: Kubeflow, beam: list[str], node: str, component: dict[str, Any]
+) -> dict[str, Any]:
     """What our entry point is told of a step: what the rewritten component no longer says.
 
     `artifacts`: TFX's types of inputs and outputs, which move here from the component;
     `parameters`: KFP's types (JSON knows no integers); `overrides`: input -> execution property
-    and key.path in it; `beam`: Beam's pipeline options.
+    and key.path in it; `beam`: Beam's pipeline options; `threads`: TensorFlow's; `store`: the
+    scheme and bucket of artifacts, "" if they are the cluster's.
+
+    All of it is a part of the step's command, and so of KFP's cache key. `store` is there for that
+    alone: an artifact in another store is read with this store's region and keys, which fails.
     """
     types: dict[str, dict[str, str]] = {"inputs": {}, "outputs": {}}
     for direction, definitions in (
@@ -292,14 +322,34 @@ def _contract(settings: Kubeflow, node: str, component: dict[str, Any]) -> dict[
         "artifacts": types,
         "parameters": {name: kind["parameterType"] for name, kind in parameters.items()},
         "overrides": {},
-        "beam": _beam_arguments(settings) if steps.kind(node) in steps.BEAM else [],
+        "beam": beam if kind_of(node).uses_beam else [],
+        "threads": settings.step(node).threads,
+        "store": _store(settings.pipeline_root),
     }
 
 
-def _beam_arguments(settings: Kubeflow) -> list[str]:
-    from tfx_recommender.pipeline import dag
+def _store(pipeline_root: str | None) -> str:
+    """`minio://bucket/folder?region=x` -> `minio://bucket`."""
+    found = re.match(r"[a-z0-9]+://[^/?]+", pipeline_root or "")
+    return found[0] if found else ""
 
-    return list(settings.beam_arguments) or dag.BEAM_ARGUMENTS
+
+def _add_ui_artifacts(node: str, component: dict[str, Any]) -> None:
+    for key, shown in ui_artifacts.OF_KIND.get(kind_of(node).name, {}).items():
+        component["outputDefinitions"]["artifacts"][key] = {
+            "artifactType": {"schemaTitle": shown.type, "schemaVersion": "0.0.1"}
+        }
+
+
+def _beam_arguments(beam: Beam, settings: Kubeflow) -> list[str]:
+    if settings.beam_arguments:
+        return list(settings.beam_arguments)
+    if beam.is_loopback:
+        raise ConfigError(
+            "beam.environment: loopback is out of reach for an engine outside the step's pod; set"
+            " external and worker_pool, or kubeflow.beam_arguments for the cluster"
+        )
+    return beam.arguments()
 
 
 def _container(settings: Kubeflow, node: str, contract: dict[str, Any]) -> dict[str, Any]:
@@ -348,13 +398,17 @@ def _add_parameter(
 
 def _schedule(step: Step, node: str, task: dict[str, Any]) -> None:
     """Caching and retries."""
-    task["cachingOptions"] = {} if node in NEVER_CACHED else {"enableCache": True}
-    if step.retries and node not in NEVER_REPEATED:
+    task["cachingOptions"] = {"enableCache": True} if kind_of(node).is_cached else {}
+    if step.retries and kind_of(node).is_retried:
+        # KFP hands this to Argo as `maxDuration`, which is no longest pause: that long after the
+        # first start a step that runs is killed, and one that failed is not repeated.
+        pauses = sum(_FIRST_PAUSE * 2**n for n in range(step.retries))
+        longest = (step.retries + 1) * step.timeout_minutes * 60 + pauses
         task["retryPolicy"] = {
             "maxRetryCount": step.retries,
-            "backoffDuration": "60s",
+            "backoffDuration": f"{_FIRST_PAUSE}s",
             "backoffFactor": 2,
-            "backoffMaxDuration": "600s",
+            "backoffMaxDuration": f"{longest}s",
         }
 
 
@@ -363,7 +417,8 @@ def _kubernetes(settings: Kubeflow, node: str) -> dict[str, Any]:
     step = settings.step(node)
     result: dict[str, Any] = {
         "activeDeadlineSeconds": step.timeout_minutes * 60,
-        "securityContext": {"runAsNonRoot": True},
+        "securityContext": {"runAsNonRoot": True},  # KFP reads it from 2.16 on
+        "podMetadata": {"labels": {NODE_LABEL: node}},
         # All that a step writes outside its artifacts; the root may be read-only.
         "emptyDirMounts": [{"volumeName": "scratch", "mountPath": "/tmp"}],
     }
@@ -397,11 +452,11 @@ def _kubernetes(settings: Kubeflow, node: str) -> dict[str, Any]:
 
 def _claims(settings: Kubeflow, node: str) -> list[Claim]:
     """The volumes a step may see."""
-    claims = []
-    if node in READ_DATA:
+    claims, kind = [], kind_of(node)
+    if kind.reads_data:
         claims.append(settings.data_claim)
-    if node in READ_SERVING:
+    if kind.reads_serving:
         claims.append(settings.serving_read_claim or settings.serving_claim)
-    if node in WRITE_SERVING:
+    if kind.writes_serving:
         claims.append(settings.serving_claim)
     return [claim for claim in claims if claim is not None]

@@ -4,12 +4,14 @@
 
 KFP hands over artifacts of its own types (or none) and URIs of a bucket whose files its launcher
 has put into local folders. TFX executors want TFX's types and local paths. The exit code is that
-of `foundation/errors.py`, and the last line on standard error says what is wrong.
+of `foundation/errors.py` (KFP's launcher, which runs us, makes 1 of any failure), and our last line
+on standard error says what is wrong (in a pod's log the launcher's own lines follow it).
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
 import signal
@@ -21,11 +23,13 @@ import types
 from typing import Any, NoReturn
 
 from tfx_recommender.foundation.errors import UserError
-from tfx_recommender.kubeflow import steps
+from tfx_recommender.pipeline import nodes
 
 # Where KFP's launcher puts the files of a URI (backend/src/v2/component/launcher_v2.go).
 _FOLDERS = {"minio://": "/minio/", "s3://": "/s3/", "gs://": "/gcs/"}
 _CASTS = {"NUMBER_INTEGER": int, "NUMBER_DOUBLE": float}
+# KFP's metadata store hands dict-valued metadata back as {"struct": {...}}.
+_STRUCT = "struct"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,9 +43,10 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _stop)
     # Beam and absl read the command line too, and would take our arguments for theirs.
     sys.argv = sys.argv[:1]
+    _limit_threads(step.contract)
     try:
         properties = exec_properties(step.input, step.contract)
-        if step.node == steps.WORLD:
+        if step.node == nodes.WORLD:
             output = {"parameterValues": observe_world(properties)}
         else:
             output = _execute(step.node, step.contract, step.input, properties, start)
@@ -106,7 +111,7 @@ def observe_world(properties: dict[str, Any]) -> dict[str, str]:
 
     directory, rebase = properties["serving_directory"], properties["rebase_baseline"]
     served = served_models.served(directory)
-    data = Data.model_validate_json(properties["data"])
+    data = Data.from_json(properties["data"])
     if served is not None and not rebase:
         split = TypeAdapter(Split).validate_json(properties["split"])
         world.require_comparable(data, split, served)
@@ -116,7 +121,19 @@ def observe_world(properties: dict[str, Any]) -> dict[str, str]:
         "served_digest": found.served_digest,
         "withdrawn": json.dumps(sorted(found.withdrawn)),
         "destination_state": found.destination_state,
+        "destination_digest": found.destination_digest,
     }
+
+
+def _limit_threads(contract: dict[str, Any]) -> None:
+    """TensorFlow takes every core it sees, and a pod sees all of its node's, not its limit.
+
+    What it computes depends on the number of threads, so that number is a part of the contract,
+    and by it of the cache key. Nothing may have imported TensorFlow before.
+    """
+    if threads := contract.get("threads"):  # not in files that earlier versions compiled
+        for kind in ("INTRAOP", "INTEROP"):
+            os.environ[f"TF_NUM_{kind}_THREADS"] = str(threads)
 
 
 def _execute(
@@ -127,10 +144,13 @@ def _execute(
     start: float,
 ) -> dict[str, Any]:
     """Runs the node's TFX executor; returns KFP's ExecutorOutput as JSON."""
-    executor_class = _import_executor(steps.EXECUTORS[steps.kind(node)])
+    nodes.require_known_code(node, properties)
+    executor_class = _import_executor(node)
     from google.protobuf import json_format
     from tfx.dsl.components.base import base_beam_executor, base_executor
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils as tfx_utils
+
+    from tfx_recommender.pipeline.local import beam_engine
 
     names: dict[int, str] = {}
     uris: dict[str, str] = {}
@@ -148,28 +168,53 @@ def _execute(
         else:
             context = base_executor.BaseExecutor.Context(tmp_dir=folder, unique_id=node)
         _say(node, f"ready after {time.monotonic() - start:.1f} s")
-        executor_class(context).Do(artifacts["inputs"], artifacts["outputs"], properties)
+        with beam_engine.prepared(contract["beam"]):
+            executor_class(context).Do(artifacts["inputs"], artifacts["outputs"], properties)
     output = {}
     for key, produced in tfx_utils.translate_executor_output(artifacts["outputs"], names).items():
         for artifact in produced.artifacts:
             artifact.uri = uris[artifact.uri]
         output[key] = json_format.MessageToDict(produced)
-    return {"artifacts": output}
+    return {"artifacts": output | _for_the_ui(node, executor_input, artifacts["outputs"])}
 
 
-def _import_executor(path: str) -> type:
-    """Imports an executor without the rest of TFX: half of a step's start-up."""
+def _for_the_ui(
+    node: str, executor_input: dict[str, Any], outputs: dict[str, Any]
+) -> dict[str, Any]:
+    """The outputs that KFP's UI shows, as in ExecutorOutput."""
+    from tfx_recommender.kubeflow import ui_artifacts
+
+    filled = {}
+    asked = executor_input["outputs"].get("artifacts", {})
+    for key, shown in ui_artifacts.OF_KIND.get(nodes.kind_of(node).name, {}).items():
+        if key in asked:  # not in files that earlier versions compiled
+            (given,) = asked[key]["artifacts"]
+            metadata = shown.fill(outputs, local_path(given["uri"]))
+            filled[key] = {
+                "artifacts": [{"name": given["name"], "uri": given["uri"], "metadata": metadata}]
+            }
+    return filled
+
+
+def _import_executor(node: str) -> type:
+    """Imports a node's executor without the rest of TFX: half of a step's start-up."""
     import importlib
 
     from tfx_recommender.pipeline.local import slim_imports
 
     slim_imports.components_one_by_one()
+    path = nodes.kind_of(node).executor
+    assert path is not None, f"{node} has no executor"
     module, _, name = path.rpartition(".")
     return getattr(importlib.import_module(module), name)
 
 
 def _typed(side: dict[str, Any], titles: dict[str, str], uris: dict[str, str]) -> dict[str, Any]:
     """KFP's artifact lists as TFX reads them: with TFX's types and local paths, folders made.
+
+    Artifacts that `titles` does not name are not the executor's: KFP adds
+    `executor-logs` to every step's outputs (from 2.5), whose file its launcher has opened already,
+    and our compiler adds what the UI shows.
 
     Fills `uris`: local path -> the URI that KFP knows it by.
     """
@@ -178,12 +223,17 @@ def _typed(side: dict[str, Any], titles: dict[str, str], uris: dict[str, str]) -
 
     lists = {}
     for key, given in side.get("artifacts", {}).items():
+        if key not in titles:
+            continue
         produced = json_format.ParseDict(
             given, pipeline_spec_pb2.ArtifactList(), ignore_unknown_fields=True
         )
         for artifact in produced.artifacts:
             # Open-source KFP sends no type, or its own (kubeflow/pipelines issue 13476).
             artifact.type.schema_title = titles[key]
+            for value in artifact.metadata.fields.values():
+                if value.struct_value.fields.keys() == {_STRUCT}:
+                    value.CopyFrom(copy.deepcopy(value.struct_value.fields[_STRUCT]))
             path = local_path(artifact.uri)
             uris[path], artifact.uri = artifact.uri, path
             if "outputFile" in side:

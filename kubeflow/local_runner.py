@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from typing import Any
-from unittest import mock
 
 from tfx_recommender.components.serving import served_models
 from tfx_recommender.foundation.errors import BadDataError, ConfigError, UserError
 from tfx_recommender.kubeflow import compiler
+from tfx_recommender.pipeline.nodes import kind_of
 from tfx_recommender.pipeline.settings.config import Config
 from tfx_recommender.pipeline.settings.kubeflow import Kubeflow
 
@@ -102,19 +102,23 @@ def run(
         raise_on_error=True,
     )
     before = set(os.listdir(root))
-    with mock.patch.object(docker_task_handler, "DockerTaskHandler", StepContainer):
-        try:
-            components.load_component_from_text(spec)(**arguments)
-        except RuntimeError:
-            if failures:
-                raise failures[0] from None
-            raise
+    # KFP has no other way to say which class runs a step.
+    upstream = docker_task_handler.DockerTaskHandler
+    docker_task_handler.DockerTaskHandler = StepContainer
+    try:
+        components.load_component_from_text(spec)(**arguments)
+    except RuntimeError:
+        if failures:
+            raise failures[0] from None
+        raise
+    finally:
+        docker_task_handler.DockerTaskHandler = upstream
     (folder,) = set(os.listdir(root)) - before
     return os.path.join(root, folder)
 
 
 def container_arguments() -> dict[str, Any]:
-    """How every step's container is shut in: docker-py's arguments."""
+    """How every step's container is isolated: docker-py's arguments."""
     import docker
 
     arguments: dict[str, Any] = {
@@ -141,13 +145,13 @@ def mounts(config: Config, node: str) -> list[Any]:
     def bind(path: str, read_only: bool) -> Any:
         return docker.types.Mount(path, path, type="bind", read_only=read_only)
 
-    found = []
-    if node in compiler.READ_DATA:
+    found, kind = [], kind_of(node)
+    if kind.reads_data:
         entities = [file for file in (config.data.users, config.data.items) if file is not None]
         paths = [*config.data.interactions.paths, *(file.path for file in entities)]
         found += [bind(path, True) for path in paths]
-    if node in compiler.READ_SERVING | compiler.WRITE_SERVING:
-        found.append(bind(config.serving_directory, node in compiler.READ_SERVING))
+    if kind.reads_serving or kind.writes_serving:
+        found.append(bind(config.serving_directory, not kind.writes_serving))
     return found
 
 

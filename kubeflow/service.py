@@ -8,15 +8,19 @@ import hashlib
 import io
 import json
 import os
+import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from tfx_recommender.foundation.errors import ConfigError, UserError
 
 # What KFP's client (2.16) does not know as an end: it would wait for a cancelled run for ever.
 _FINISHED = {"SUCCEEDED", "FAILED", "SKIPPED", "CANCELED"}
+# In the order in which a line tells them.
+_TOLD = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
+_DRIVER = "-driver"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,8 +99,21 @@ class Service:
         version: tuple[str, str],
         parameters: dict[str, Any],
         service_account: str | None,
+        pipeline_root: str | None,
     ) -> str:
-        """Starts a run in the experiment of the pipeline's name; returns the run's id."""
+        """Starts a run in the experiment of the pipeline's name.
+
+        Args:
+          name: of the pipeline.
+          version: ids of pipeline and version.
+          parameters: pipeline parameter -> value.
+          service_account: of the run's pods; None: the cluster's default.
+          pipeline_root: where artifacts go; None: the cluster's default. KFP ignores the one that
+            the compiled file names.
+
+        Returns:
+          The run's id.
+        """
         with self._explained():
             run = self._client.run_pipeline(
                 experiment_id=self._experiment(name),
@@ -105,35 +122,69 @@ class Service:
                 pipeline_id=version[0],
                 version_id=version[1],
                 service_account=service_account,
+                pipeline_root=pipeline_root,
             )
         return run.run_id
 
-    def follow(self, run: str, tell: Callable[[str], None], pause: float = 10.0) -> None:
-        """Waits for a run and tells each change of its tasks' states.
+    def follow(
+        self,
+        run: str,
+        steps: Collection[str],
+        tell: Callable[[str], None],
+        pause: float = 10.0,
+    ) -> None:
+        """Waits for a run; tells which steps have ended, a line for all that did since it asked.
+
+        Args:
+          run: the run's id.
+          steps: names of the pipeline's tasks. KFP lists all nodes of Argo's workflow: also each
+            step's driver, its `executor`, the root, and a twin `X(0)` for each attempt.
+          tell: is given the lines.
+          pause: seconds between two questions.
 
         Raises:
-          UserError: the run did not succeed; names the tasks that failed.
+          UserError: the run did not succeed; says where the cause is to be found.
         """
-        known: dict[str, str] = {}
+        known: Mapping[str, str] = {}
         while True:
             with self._explained():
                 now = self._client.get_run(run)
-            details = now.run_details.task_details if now.run_details else None
-            for task in details or []:
-                name, state = task.display_name, task.state
-                if state and known.get(name) != state:
-                    known[name] = state
-                    tell(f"{name}: {state.lower()}")
+            details = (now.run_details.task_details if now.run_details else None) or []
+            states = _states(details, steps)
+            for state in _TOLD:
+                ended = [n for n, s in states.items() if s == state and known.get(n) != state]
+                if ended:
+                    tell(f"{', '.join(sorted(ended))}: {state.lower()}")
+            known = states
             if now.state in _FINISHED:
                 break
             time.sleep(pause)
         if now.state != "SUCCEEDED":
-            failed = sorted(name for name, state in known.items() if state == "FAILED")
-            where = f" in {', '.join(failed)}" if failed else ""
-            raise UserError(
-                f"run {run} {now.state.lower()}{where}; the log's last line there says why:"
-                f" {self._host}/#/runs/details/{run}"
+            raise UserError(self._why(now, details, steps))
+
+    def _why(self, run: Any, details: Collection[Any], steps: Collection[str]) -> str:
+        """Why a run that has ended did not succeed, as far as KFP tells."""
+        where = f"{self._host}/#/runs/details/{run.run_id}"
+        history = {status.state for status in run.state_history or []}
+        # KFP 2.17 lets a run that was terminated end as FAILED.
+        if run.state == "CANCELED" or "CANCELING" in history:
+            return f"run {run.run_id} was cancelled: {where}"
+        failed = sorted(n for n, state in _states(details, steps).items() if state == "FAILED")
+        if failed:
+            return (
+                f"run {run.run_id} failed in {', '.join(failed)}; in that step's artifact"
+                f" executor-logs the line 'tfx-recommender: {failed[0]}: …' says why (without such"
+                f" a line: its pod's events): {where}"
             )
+        drivers = [f"{step}{_DRIVER}" for step in ("root", *steps)]
+        failed = sorted(n for n, state in _states(details, drivers).items() if state == "FAILED")
+        if failed:
+            return (
+                f"run {run.run_id} failed in {', '.join(failed)}, before the step itself; the log"
+                f" of that pod says why: {where}"
+            )
+        said = f" ({' '.join(run.error.message.split())})" if run.error else ""
+        return f"run {run.run_id} {run.state.lower()}{said}, and no step did: {where}"
 
     def schedule(
         self,
@@ -144,8 +195,12 @@ class Service:
         max_concurrency: int,
         catchup: bool,
         service_account: str | None,
+        pipeline_root: str | None,
     ) -> str:
         """Makes a schedule of the pipeline's name; returns its id.
+
+        `cron` is in UTC (unless KFP's own CRON_SCHEDULE_TIMEZONE says otherwise), the rest is as
+        for `submit`.
 
         Raises:
           ConfigError: there is one already, or the service refuses the cron expression.
@@ -166,6 +221,7 @@ class Service:
                 pipeline_id=version[0],
                 version_id=version[1],
                 service_account=service_account,
+                pipeline_root=pipeline_root,
             )
         return made.recurring_run_id
 
@@ -186,7 +242,9 @@ class Service:
         ]
 
     def unschedule(self, name: str) -> int:
-        """Takes away all schedules of the pipeline's name; returns how many there were.
+        """Removes all schedules of the pipeline's name; returns how many there were.
+
+        Runs in progress go on.
 
         Raises:
           ConfigError: there is none.
@@ -196,7 +254,12 @@ class Service:
             raise ConfigError(f"schedule {name}: there is none at {self._host}")
         for made in found:
             with self._explained():
-                self._client.delete_recurring_run(made.id)
+                # A schedule owns its workflows: without ORPHAN Kubernetes would delete them with
+                # it, and KFP would call their runs RUNNING for ever. KFP's client (2.16) does not
+                # pass the policy on.
+                self._client._recurring_run_api.recurring_run_service_delete_recurring_run(
+                    recurring_run_id=made.id, propagation_policy="ORPHAN"
+                )
         return len(found)
 
     def _experiment(self, name: str) -> str:
@@ -227,6 +290,23 @@ class Service:
                 f"{self._host}: cannot be reached ({type(reason).__name__}); check --host, or"
                 " forward the port: kubectl port-forward -n kubeflow svc/ml-pipeline-ui 8080:80"
             ) from None
+
+
+def _states(details: Collection[Any], names: Collection[str]) -> Mapping[str, str]:
+    """Name -> state of its node; of the node itself, or of its last attempt if that is all."""
+    found: dict[str, tuple[int, str]] = {}
+    for task in details:
+        name, attempt = _attempt(task.display_name)
+        rank = len(details) if attempt is None else attempt
+        if name in names and task.state and found.get(name, (-1, ""))[0] <= rank:
+            found[name] = (rank, task.state)
+    return {name: state for name, (_, state) in found.items()}
+
+
+def _attempt(display_name: str) -> tuple[str, int | None]:
+    """`World(1)` is attempt 1 at `World`; `World` is no attempt."""
+    match = re.fullmatch(r"(.*)\((\d+)\)", display_name)
+    return (match[1], int(match[2])) if match else (display_name, None)
 
 
 def _named(name: str) -> str:

@@ -7,6 +7,7 @@ and some of it is passed over in silence. The rules name the place in KFP's sour
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +19,9 @@ from tfx_recommender.foundation.errors import UserError
 # Argo's field names; KFP appends "-driver" to a task's.
 _ARGO_NAME = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]{0,119}")
 _PIPELINE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,127}")
+# What Linux takes for one argument, its end included. Argo puts a longer one into a file; KFP's
+# driver reads such a file for a component, but for a task it does not.
+_ARGUMENT = 128 * 1024
 
 
 def require_supported(text: str) -> None:
@@ -121,6 +125,7 @@ def _task_problems(
     root_parameters: dict[str, Any],
 ) -> Iterator[str]:
     """driver/resolve.go: where a task's inputs may come from."""
+    yield from _size_problems(name, task)
     waits_for = task.get("dependentTasks", [])
     for other in waits_for:
         if other not in tasks:
@@ -146,6 +151,19 @@ def _task_problems(
         for key, definition in sorted(definitions.get(kind, {}).items()):
             if key not in given and not definition.keys() & {"defaultValue", "isOptional"}:
                 yield f"task {name}: nothing sets its input {key}"
+
+
+def _size_problems(name: str, task: dict[str, Any]) -> Iterator[str]:
+    """cmd/driver/main.go: a task comes as an argument."""
+    size = len(json.dumps(task, ensure_ascii=False).encode())
+    if size >= _ARGUMENT:
+        inputs = task.get("inputs", {}).get("parameters", {})
+        largest = max(inputs, key=lambda key: len(json.dumps(inputs[key])), default="")
+        yield (
+            f"task {name}: its spec has {size:,} bytes, most of them in the input {largest}; KFP's"
+            f" driver takes it as one argument of less than {_ARGUMENT:,} ('failed to unmarshal"
+            " task spec'); list fewer `values` or slices in the config"
+        )
 
 
 def _output_problems(

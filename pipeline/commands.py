@@ -3,66 +3,129 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 from typing import Any
 
 from rich.console import Console
 
+from tfx_recommender.components.ratings_example_gen.config import ROWS_IN_MEMORY
 from tfx_recommender.components.serving import served_models
 from tfx_recommender.foundation.errors import BadDataError, UserError
 from tfx_recommender.pipeline import world
-from tfx_recommender.pipeline.local import pipeline_root
+from tfx_recommender.pipeline.local import pipeline_root, summary
+from tfx_recommender.pipeline.local.part import WHOLE, Part
 from tfx_recommender.pipeline.local.screen import Progress, chatter_to
 from tfx_recommender.pipeline.settings.config import Config
 from tfx_recommender.trainer.search_space import SearchSpace
 
 
-def run(config: Config, verbose: bool, rebase_baseline: bool) -> None:
-    """Runs the whole pipeline, prints the result table and writes `summary.json`."""
-    if not served_models.in_bucket(config.serving_directory):
-        pipeline_root.require_writable("serving_root", config.serving_directory)
-    with (
-        pipeline_root.exclusive(config.root),
-        chatter_to(_log(config.root, verbose)) as console,
-    ):
-        summary = _run_locked(config, Progress(console), rebase_baseline)
+def run(config: Config, verbose: bool, rebase_baseline: bool, part: Part = WHOLE) -> None:
+    """Runs the pipeline, or a part of it, and prints the result table.
+
+    `summary.json` describes every run, whatever ends it (see `local/summary.py`).
+    """
+    with pipeline_root.exclusive(config.root):
+        record = summary.Run()
+        summary.write(config.root, summary.without_models(record, "running"))
+        before = None
+        try:
+            before = _newest_version(config)
+            log = None if part.inline else _log(config.root, verbose)
+            with chatter_to(log, plain=part.inline) as console:
+                for line in served_models.remarks(config.serving_directory):
+                    console.print(line, highlight=False, markup=False)
+                result = _run_locked(config, Progress(console), record, rebase_baseline, part)
+        except BaseException as error:
+            status = "bad_data" if isinstance(error, BadDataError) else "failed"
+            pushed = _newest_version(config)
+            failed = summary.without_models(
+                record, status, _cause(error), None if pushed == before else pushed
+            )
+            summary.write(config.root, failed)
+            raise
+        summary.write(config.root, result)
+    out = Console(width=None if sys.stdout.isatty() else 120)  # rich would fold to 80 columns
+    if not part.is_whole:
+        out.print(f"{', '.join(record.executions)}: done", highlight=False, markup=False)
+        return
     from tfx_recommender.pipeline.local import outcome
 
-    # Without a terminal rich would fold everything to 80 columns.
-    outcome.show(config, summary, Console(width=None if sys.stdout.isatty() else 120))
+    outcome.show(config, result, out)
 
 
-def _run_locked(config: Config, progress: Progress, rebase_baseline: bool) -> dict[str, Any]:
+def _run_locked(
+    config: Config, progress: Progress, record: summary.Run, rebase_baseline: bool, part: Part
+) -> dict[str, Any]:
+    """Returns the summary of the finished run."""
+    if not served_models.in_bucket(config.serving_directory):
+        pipeline_root.require_writable("serving_root", config.serving_directory)
     served = served_models.served(config.serving_directory)
     if served is not None and not rebase_baseline:
         world.require_comparable(config.data, config.split, served)
     artifacts = pipeline_root.artifact_root(config.root)
     with progress.step("starting TFX"):
         from tfx_recommender.pipeline import dag
-        from tfx_recommender.pipeline.local import outcome, runner
+        from tfx_recommender.pipeline.local import outcome
+        from tfx_recommender.pipeline.local.store import Store
 
-    record = runner.Run(runner.new_run_id())
-    summary_path = os.path.join(config.root, pipeline_root.SUMMARY_FILE)
-    store = runner.Store(pipeline_root.store_path(config.root))
+    store = Store(pipeline_root.store_path(config.root))
+    store.fail_unfinished()
     try:
-        store.fail_unfinished()
-        found = world.observe(config.data, config.serving_directory, served, rebase_baseline)
-        runner.run(
-            dag.create_pipeline(config, found, artifacts),
-            store,
-            progress,
-            record,
-            parallel_nodes=config.parallel_nodes,
+        found = world.observe(
+            config.data, config.serving_directory, served, rebase_baseline, config.threads
         )
-        summary = outcome.summarise(config, record, store, found.served_digest)
-    except BaseException as error:
-        status = "bad_data" if isinstance(error, BadDataError) else "failed"
-        outcome.write(summary_path, outcome.failure(record, status, str(error)))
+        pipeline = dag.create_pipeline(config, found, artifacts)
+        _execute(config, pipeline, store, progress, record, part)
+    except BaseException:
         store.fail_unfinished()
         raise
-    outcome.write(summary_path, summary)
-    return summary
+    if not part.is_whole:
+        return summary.without_models(record, "partial")
+    return outcome.summarise(config, record, store, found.served_digest)
+
+
+def _execute(
+    config: Config,
+    pipeline: Any,
+    store: Any,
+    progress: Progress,
+    record: summary.Run,
+    part: Part = WHOLE,
+) -> None:
+    from tfx_recommender.pipeline.local import runner
+
+    runner.run(
+        pipeline,
+        store,
+        progress,
+        record,
+        part,
+        parallel_nodes=config.parallel_nodes,
+        threads=config.threads,
+        environment={ROWS_IN_MEMORY: str(config.data.rows_in_memory)},
+        profiles=os.path.join(config.root, "profiles"),
+        beam=config.beam.arguments(),
+    )
+
+
+def _newest_version(config: Config) -> int | None:
+    """The served version; None where there is none, or where it cannot be asked for."""
+    try:
+        versions = served_models.versions(config.serving_directory)
+    except UserError:
+        return None
+    return versions[-1] if versions else None
+
+
+def _cause(error: BaseException) -> str:
+    """Why a run ended, in one line."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted (Ctrl-C)"
+    if isinstance(error, SystemExit):
+        return "stopped by SIGTERM" if error.code == 128 + signal.SIGTERM else "stopped"
+    return " ".join((str(error) or type(error).__name__).split())
 
 
 def tune(config: Config, space: SearchSpace, trials: int, out: str, verbose: bool) -> None:
@@ -76,15 +139,16 @@ def tune(config: Config, space: SearchSpace, trials: int, out: str, verbose: boo
         progress = Progress(console)
         with progress.step("starting TFX"):
             from tfx_recommender.pipeline import dag
-            from tfx_recommender.pipeline.local import runner, tuning
+            from tfx_recommender.pipeline.local import tuning
+            from tfx_recommender.pipeline.local.store import Store
 
-        record = runner.Run(runner.new_run_id())
-        store = runner.Store(pipeline_root.store_path(config.root))
+        record = summary.Run()
+        store = Store(pipeline_root.store_path(config.root))
         store.fail_unfinished()
-        found = world.observe(config.data, config.serving_directory, None, False)
+        found = world.observe(config.data, config.serving_directory, None, False, config.threads)
         artifacts = pipeline_root.artifact_root(config.root)
         pipeline = dag.create_tuning(config, space, trials, found, artifacts)
-        runner.run(pipeline, store, progress, record, parallel_nodes=config.parallel_nodes)
+        _execute(config, pipeline, store, progress, record)
         found_in = store.outputs(record.executions["TunedConfig"])["overlay"].uri
     tuning.show(found_in, Console(width=None if sys.stdout.isatty() else 120))
     tuning.write(found_in, out)
@@ -103,12 +167,14 @@ def validate(config: Config, verbose: bool) -> None:
         with progress.step("starting TFX"):
             from tfx_recommender.pipeline import dag
             from tfx_recommender.pipeline.local import runner
+            from tfx_recommender.pipeline.local.store import Store
         runner.run(
             dag.create_pipeline(config, pipeline_root=pipeline_root.artifact_root(root)),
-            runner.Store(pipeline_root.store_path(root)),
+            Store(pipeline_root.store_path(root)),
             progress,
-            runner.Run(runner.new_run_id()),
-            until="DataGate",
+            summary.Run(),
+            Part(until="DataGate"),
+            threads=config.threads,
         )
     for name, count in rows.counts().items():
         Console().print(f"{name.replace('_', ' '):<28}{count:>12}", highlight=False)

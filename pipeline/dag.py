@@ -22,19 +22,16 @@ from tfx_recommender.components.ratings_example_gen.component import RatingsExam
 from tfx_recommender.components.served_baseline import ServedBaseline
 from tfx_recommender.components.tuned_config import TunedConfig
 from tfx_recommender.pipeline import quality_gate
+from tfx_recommender.pipeline.nodes import kind_of
+from tfx_recommender.pipeline.settings.beam import Beam
 from tfx_recommender.pipeline.settings.config import Config, node_id, tuner_id
 from tfx_recommender.pipeline.world import World, push_record
 from tfx_recommender.trainer.search_space import SearchSpace
 from tfx_recommender.transform.features import SPLITS, TEST, TRAIN, TRAIN_ENTITIES, VALIDATION
 
-BEAM_ARGUMENTS = [
-    # In-process and offline: since Beam 2.68 the DirectRunner first tries to download Prism.
-    "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner",
-    # Never used in-process; where none is named TFX packs itself for workers, 2 s a node.
-    "--sdk_container_image=none",
-    # Beam's own check of type hints says the same at a fraction of the cost.
-    "--disable_beartype",
-]
+# In-process, whatever the config says: TFX's cache key holds these arguments, and where Beam
+# computes changes no result. Who executes a node puts the config's arguments in their place.
+BEAM_ARGUMENTS = Beam().arguments()
 
 
 def create_pipeline(
@@ -65,7 +62,7 @@ def create_pipeline(
     candidates: dict[str, Any] = {}
     for name in config.models.chosen():
         trainer = Trainer(
-            run_fn="tfx_recommender.trainer.run_fn.run_fn",
+            **kind_of("Trainer").code,
             examples=rows,
             transform_graph=transform.outputs["transform_graph"],
             schema=schema,
@@ -104,6 +101,7 @@ def create_pipeline(
         destination_state=world.destination_state,
         record=json.dumps(push_record(config.data, config.split)),
         withdrawn=json.dumps(sorted(world.withdrawn)),
+        destination_digest=world.destination_digest,
     )
     return _pipeline(config, [*nodes, selector, pusher], pipeline_root)
 
@@ -111,7 +109,7 @@ def create_pipeline(
 def create_tuning(
     config: Config, space: SearchSpace, trials: int, world: World, pipeline_root: str
 ) -> Pipeline:
-    """Builds the pipeline that searches hyperparameters; its first nodes are the other's.
+    """Builds the pipeline that searches hyperparameters, behind the same first nodes.
 
     Args:
       config: what to build.
@@ -126,7 +124,7 @@ def create_tuning(
     for name, head in config.tuned_heads(space):
         settings = _trainer_config(config, name)
         tuner = Tuner(
-            tuner_fn="tfx_recommender.trainer.tuner_fn.tuner_fn",
+            **kind_of("Tuner").code,
             examples=examples.outputs["examples"],
             transform_graph=transform.outputs["transform_graph"],
             schema=examples.outputs["schema_artifact"],
@@ -148,12 +146,12 @@ def create_tuning(
 
 
 def _prepare(config: Config, world: World) -> list[Any]:
-    """Ratings to examples, checked, and a transform graph.
+    """The nodes up to Transform: checked examples and a transform graph.
 
     RatingsExampleGen, StatisticsGen, ExampleValidator, DataGate, Transform.
     """
     examples = RatingsExampleGen(
-        data=config.data.model_dump_json(),
+        data=config.data.to_json(),
         split=config.split.model_dump_json(),
         relevance_threshold=config.relevance_threshold,
         fingerprint=world.data_fingerprint,
@@ -169,7 +167,7 @@ def _prepare(config: Config, world: World) -> list[Any]:
     transform = Transform(
         examples=rows,
         schema=schema,
-        preprocessing_fn="tfx_recommender.transform.preprocessing.preprocessing_fn",
+        **kind_of("Transform").code,
         splits_config=transform_pb2.SplitsConfig(analyze=[TRAIN_ENTITIES], transform=[]),
         materialize=False,
         disable_statistics=True,
@@ -184,6 +182,12 @@ def _prepare(config: Config, world: World) -> list[Any]:
 
 
 def _pipeline(config: Config, nodes: list[BaseNode], pipeline_root: str | None) -> Pipeline:
+    for node in nodes:
+        known, executor = kind_of(node.id).executor, node.executor_spec.class_path
+        if executor != known:
+            raise LookupError(
+                f"node {node.id}: runs {executor}, and its row in pipeline/nodes.py says {known}"
+            )
     return Pipeline(
         pipeline_name=config.name,
         pipeline_root=pipeline_root or config.root,

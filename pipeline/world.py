@@ -1,4 +1,4 @@
-"""What the config does not say and a run's cache keys need: the state of things outside."""
+"""What a run finds outside of its config and needs in its cache keys: data and serving place."""
 
 from __future__ import annotations
 
@@ -17,38 +17,47 @@ class World:
     """What a run finds; every field ends up in the execution properties of some node.
 
     Attributes:
-      data_fingerprint: of the data files' bytes and of our code.
+      data_fingerprint: of the data files' bytes, our code, the libraries and thread counts.
       served_digest: of the served model's files; "" if nothing is served.
       withdrawn: digests of models that a rollback took out of service.
       destination_state: of the serving place; changes whenever the place does.
+      destination_digest: of what is served there, compared with or not; "" if nothing is.
     """
 
     data_fingerprint: str = ""
     served_digest: str = ""
     withdrawn: tuple[str, ...] = ()
     destination_state: str = ""
+    destination_digest: str = ""
 
 
 def observe(
-    data: Data, serving_directory: str, served: ServedModel | None, rebase_baseline: bool
+    data: Data,
+    serving_directory: str,
+    served: ServedModel | None,
+    rebase_baseline: bool,
+    threads: int | None = None,
 ) -> World:
-    """Looks around.
+    """Looks at the data files and the serving place.
 
     Args:
       data: the data files.
       serving_directory: where versions are pushed to.
       served: what is served there; None if nothing.
       rebase_baseline: whether to compare with biases and popularity instead of the served model.
+      threads: TensorFlow's in each node, of which results depend; None: they are in each step's own
+        cache key.
 
     Raises:
       BadDataError: a data file cannot be read.
       UserError: the serving place is in a bucket that does not answer or refuses.
     """
     return World(
-        data_fingerprint=fingerprint.of_data_and_code(data),
+        data_fingerprint=fingerprint.of_data_and_code(data, threads),
         served_digest=served.digest if served and not rebase_baseline else "",
         withdrawn=tuple(served.record.get("withdrawn", [])) if served else (),
         destination_state=served_models.state(serving_directory),
+        destination_digest=served.digest if served else "",
     )
 
 
@@ -58,11 +67,11 @@ def push_record(data: Data, split: Split) -> dict[str, Any]:
 
 
 def require_comparable(data: Data, split: Split, served: ServedModel) -> None:
-    """Two models compare only if they learnt the same task, and one that hides the same test rows.
+    """Two models can be compared only if they learnt the same task and hide the same test rows.
 
     A model trained under other split settings may have seen today's test rows; one of events
-    predicts no ratings, and one of ratings was fitted to other rows. What has no record of
-    this was not pushed by us, and is taken for comparable.
+    predicts no ratings, and one of ratings was fitted to other rows. A push record that says
+    nothing of this is an older release's, and its model is taken for comparable.
 
     Raises:
       ConfigError: the served model was trained with another kind of feedback, or another split.

@@ -33,7 +33,7 @@ def RatingsExampleGen(  # noqa: N802 - TFX names a component like a class
         three, in which a user or an item appears first. Its custom property `dataset` counts what
         was read (JSON).
       schema_artifact: the schema that follows from the config.
-      data: `config.Data` as JSON, paths absolute.
+      data: `config.Data.to_json()`, paths absolute.
       split: one of `config.Split` as JSON.
       relevance_threshold: smallest rating (of events: strength) of a held-out item that counts
         for rankings.
@@ -47,7 +47,7 @@ def RatingsExampleGen(  # noqa: N802 - TFX names a component like a class
     # Not above: the process that launches nodes declares them only.
     from tfx_recommender.components.ratings_example_gen import dataset, example_file
 
-    source = Data.model_validate_json(data)
+    source = Data.from_json(data)
     how = TypeAdapter(Split).validate_json(split)
     rows = dataset.read(source, how, relevance_threshold, fingerprint)
     names = [*SPLITS, TRAIN_ENTITIES, ENTITIES]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import datetime
+import json
 import os
 from typing import Annotated, Any, Literal
 
@@ -14,6 +15,8 @@ from tfx_recommender.foundation.errors import brief
 from tfx_recommender.foundation.settings import Settings
 from tfx_recommender.transform.features import RESERVED, STRENGTH, Columns, Feature, Side
 
+ROWS_IN_MEMORY = "TFX_RECOMMENDER_ROWS_IN_MEMORY"
+"""The environment variable that brings `rows_in_memory` to ingestion, past the cache key."""
 _LARGEST = float(np.finfo(np.float32).max)
 # Codecs of Python that are no encodings of files, or that turn what is written into other text.
 _NO_ENCODINGS = frozenset({"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"})
@@ -233,7 +236,7 @@ class Data(Settings):
     """The items' metadata."""
     rows_in_memory: Annotated[int, Field(ge=1, lt=2**40)] = 10_000_000
     """Number of rows that are sorted at a time (about 100 bytes each; users are kept whole). The
-    other rows stay on disk, in TMPDIR. It changes no result."""
+    other rows stay on disk, in TMPDIR. It changes no result, and so no cache key."""
 
     @model_validator(mode="after")
     def _check(self) -> Data:
@@ -280,6 +283,17 @@ class Data(Settings):
                 )
         low, high = (None, None) if self.ratings is None else self.ratings.rating_range
         return Columns(low, high, self.interactions.timestamp is not None, tuple(features))
+
+    def to_json(self) -> str:
+        """All that results depend on, as JSON for `from_json`."""
+        return self.model_dump_json(exclude={"rows_in_memory"})
+
+    @classmethod
+    def from_json(cls, text: str) -> Data:
+        """The inverse of `to_json`; `rows_in_memory` comes from the environment, if it is there."""
+        rows = os.environ.get(ROWS_IN_MEMORY)
+        given = json.loads(text) | ({"rows_in_memory": int(rows)} if rows else {})
+        return cls.model_validate(given)
 
 
 class LeaveLastOut(Settings):

@@ -47,7 +47,7 @@ class Dataset:
             yield start + np.flatnonzero(place[start : start + _BLOCK_ROWS] == split)
 
     def blocks(self, name: str) -> Iterator[dict[str, np.ndarray]]:
-        """The columns of one split's rows, some at a time; ids as places in their `EntityTable`."""
+        """The columns of a split's rows, some at a time; ids as places in `EntityColumns`."""
         for rows in self.rows(name):
             yield {column: values[rows] for column, values in self.ratings.columns.items()}
 

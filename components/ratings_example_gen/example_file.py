@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
 from tfx_recommender.components.ratings_example_gen.dataset import Dataset
-from tfx_recommender.components.ratings_example_gen.ratings_table import EntityTable, RatingsTable
+from tfx_recommender.components.ratings_example_gen.ratings_table import EntityColumns, RatingsTable
 from tfx_recommender.transform import column_files
 from tfx_recommender.transform.features import (
     ENTITIES,
@@ -25,7 +25,7 @@ from tfx_recommender.transform.features import (
     USER_WEIGHT,
 )
 
-# Some rows: columns by name, ids as places in their `EntityTable`.
+# Some rows: columns by name, ids as places in their `EntityColumns`.
 Rows = Mapping[str, np.ndarray]
 
 
@@ -122,7 +122,7 @@ class _Encoder:
         return pc.binary_join_element_wise(*parts, b"").to_numpy(zero_copy_only=False)
 
 
-def _of_entities(id_name: str, entities: EntityTable) -> pa.BinaryArray:
+def _of_entities(id_name: str, entities: EntityColumns) -> pa.BinaryArray:
     return _encode({id_name: entities.ids, **entities.features})
 
 

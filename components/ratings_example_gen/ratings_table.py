@@ -29,7 +29,7 @@ _SIZES = np.array([10**11, 10**14, 10**17])
 
 
 @dataclasses.dataclass(frozen=True)
-class EntityTable:
+class EntityColumns:
     """The users, or the items, that have ratings, in order of first appearance.
 
     Attributes:
@@ -58,8 +58,8 @@ class RatingsTable:
       fingerprint: of the files as they were read (see `source_file`).
     """
 
-    users: EntityTable
-    items: EntityTable
+    users: EntityColumns
+    items: EntityColumns
     columns: dict[str, np.ndarray]
     kept: np.ndarray
     rows_in_memory: int
@@ -251,10 +251,10 @@ def _make_one_row_of_each_pair(ratings: RatingsTable, rows: np.ndarray) -> None:
 
 def _entities(
     ids: pa.StringArray, file: EntityFile | None, fingerprint: Fingerprint
-) -> EntityTable:
+) -> EntityColumns:
     """Looks up each id's metadata."""
     if file is None:
-        return EntityTable(ids)
+        return EntityColumns(ids)
     rows = table_file.read(file.path, file, fingerprint)
     known = rows.ids(file.id)
     # Codes are in order of first appearance, so the first code below its row is a repeated id.
@@ -266,7 +266,7 @@ def _entities(
     found = pc.index_in(ids, known.dictionary)
     features = {name: _feature(rows, name, of) for name, of in file.features.items()}
     taken = {name: values.take(found) for name, values in features.items()}
-    return EntityTable(ids, taken, found.null_count)
+    return EntityColumns(ids, taken, found.null_count)
 
 
 def _feature(rows: table_file.Block, name: str, column: FeatureColumn) -> pa.Array:

@@ -1,11 +1,9 @@
-"""What came of a run: `summary.json` and the result table."""
+"""What came of a finished run: its summary, and the result table."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 from typing import Any
 
 from rich.console import Console
@@ -17,7 +15,8 @@ from tfx_recommender.components.evaluator.predictions import BASELINE, CANDIDATE
 from tfx_recommender.components.model_selector import NAME_PROPERTY, VERDICTS_PROPERTY
 from tfx_recommender.components.pusher import PUSHED_PROPERTY, VERSION_PROPERTY
 from tfx_recommender.components.ratings_example_gen.component import DATASET_PROPERTY
-from tfx_recommender.pipeline.local.runner import Run, Store
+from tfx_recommender.pipeline.local.runner import Store
+from tfx_recommender.pipeline.local.summary import Run
 from tfx_recommender.pipeline.settings.config import Config, node_id
 from tfx_recommender.transform.features import DECILES, ITEM_POPULARITY_DECILE, USER_ACTIVITY_DECILE
 
@@ -31,7 +30,7 @@ _BY_DECILE = {
 
 
 def summarise(config: Config, run: Run, store: Store, world_served_digest: str) -> dict[str, Any]:
-    """The summary of a finished run (see ARCHITECTURE.md for each key)."""
+    """The summary of a finished run (see `summary.py` for each key)."""
     outputs = {node: store.outputs(execution) for node, execution in run.executions.items()}
     blessing = outputs["ModelSelector"]["blessing"].custom_properties
     verdicts = json.loads(blessing[VERDICTS_PROPERTY].string_value)
@@ -68,31 +67,6 @@ def summarise(config: Config, run: Run, store: Store, world_served_digest: str) 
         "node_seconds": run.node_seconds,
         "cached_nodes": run.cached_nodes,
     }
-
-
-def failure(run: Run, status: str, message: str) -> dict[str, Any]:
-    """The summary of a run that did not finish."""
-    return {
-        "run_id": run.run_id,
-        "status": status,
-        "error": message,
-        "dataset": None,
-        "models": {},
-        "baseline": None,
-        "champion": None,
-        "pushed_version": None,
-        "node_seconds": run.node_seconds,
-        "cached_nodes": run.cached_nodes,
-    }
-
-
-def write(path: str, summary: dict[str, Any]) -> None:
-    """Writes the summary, all or nothing."""
-    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), suffix=".tmp")
-    with open(descriptor, "w", encoding="utf-8") as file:
-        json.dump(summary, file, indent=2)
-        file.write("\n")
-    os.replace(temporary, path)
 
 
 def show(config: Config, summary: dict[str, Any], console: Console) -> None:
@@ -176,7 +150,7 @@ def _metrics(uri: str, model: str) -> dict[str, Any]:
 
 
 def _slices(uri: str) -> dict[str, dict[str, float | None]]:
-    """Of each configured slice the candidate's metrics of rows; lists are users', not rows'."""
+    """The candidate's metrics in each configured slice; lists are per user and left out."""
     return {
         ", ".join(f"{feature}={value}" for feature, value in key): {
             name: value

@@ -2,88 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import datetime
+import os
 import time
-from collections.abc import Iterator
+import types
+from collections.abc import Mapping, Sequence
 from concurrent import futures
 
-from ml_metadata import metadata_store
-from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.compiler import compiler, constants
 from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.pipeline import Pipeline
-from tfx.orchestration.portable import launcher, runtime_parameter_utils
+from tfx.orchestration.portable import launcher, partial_run_utils, runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
 
+from tfx_recommender.foundation.errors import ConfigError
 from tfx_recommender.pipeline.local import node_process
+from tfx_recommender.pipeline.local.part import WHOLE, Part
 from tfx_recommender.pipeline.local.screen import Progress
-
-
-@dataclasses.dataclass
-class Run:
-    """What happened, also when a node failed.
-
-    Attributes:
-      run_id: names the run in the metadata store.
-      node_seconds: node id -> wall seconds, in the order they ended.
-      cached_nodes: nodes whose result came from an earlier run.
-      executions: node id -> execution id in the metadata store.
-      usage: node id -> what its process has used, of those that executed.
-    """
-
-    run_id: str
-    node_seconds: dict[str, float] = dataclasses.field(default_factory=dict)
-    cached_nodes: list[str] = dataclasses.field(default_factory=list)
-    executions: dict[str, int] = dataclasses.field(default_factory=dict)
-    usage: dict[str, node_process.Usage] = dataclasses.field(default_factory=dict)
-
-
-class Store:
-    """A pipeline's metadata store."""
-
-    def __init__(self, path: str) -> None:
-        self.connection = metadata.sqlite_metadata_connection_config(path)
-
-    @contextlib.contextmanager
-    def open(self) -> Iterator[metadata_store.MetadataStore]:
-        """The raw ML Metadata API."""
-        with metadata.Metadata(self.connection) as handle:
-            yield handle.store
-
-    def fail_unfinished(self) -> None:
-        """Marks executions failed that a dead process left running (call under the lock)."""
-        state = metadata_store_pb2.Execution
-        with self.open() as store:
-            unfinished = [
-                execution
-                for execution in store.get_executions()
-                if execution.last_known_state in (state.RUNNING, state.NEW)
-            ]
-            for execution in unfinished:
-                execution.last_known_state = state.FAILED
-            if unfinished:
-                store.put_executions(unfinished)
-
-    def outputs(self, execution_id: int) -> dict[str, metadata_store_pb2.Artifact]:
-        """Output key -> artifact of an execution that has one artifact per key."""
-        with self.open() as store:
-            events = [
-                event
-                for event in store.get_events_by_execution_ids([execution_id])
-                if event.type == metadata_store_pb2.Event.OUTPUT
-            ]
-            artifacts = store.get_artifacts_by_id([event.artifact_id for event in events])
-        by_id = {artifact.id: artifact for artifact in artifacts}
-        return {event.path.steps[0].key: by_id[event.artifact_id] for event in events}
-
-    def is_cached(self, execution_id: int) -> bool:
-        """Whether an execution took its result from an earlier one."""
-        with self.open() as store:
-            (execution,) = store.get_executions_by_id([execution_id])
-        return execution.last_known_state == metadata_store_pb2.Execution.CACHED
+from tfx_recommender.pipeline.local.store import Store, files_of, whole_cached_files
+from tfx_recommender.pipeline.local.summary import Run
 
 
 def run(
@@ -91,10 +28,14 @@ def run(
     store: Store,
     progress: Progress,
     record: Run,
-    until: str | None = None,
+    part: Part = WHOLE,
     parallel_nodes: int = 1,
+    threads: int = 1,
+    environment: Mapping[str, str] = types.MappingProxyType({}),
+    profiles: str = "",
+    beam: Sequence[str] = (),
 ) -> None:
-    """Runs all nodes, each as soon as those before it are done.
+    """Runs the nodes, each as soon as those before it are done.
 
     TFX's LocalDagRunner (1.21) runs one node after the other in one process, and neither tells
     which node runs nor which came from the cache.
@@ -104,10 +45,16 @@ def run(
       store: the metadata store.
       progress: told before and after each node.
       record: filled in as the run goes, so that it tells the truth after a failure too.
-      until: the last node to run; None: all.
+      part: which nodes, and how.
       parallel_nodes: how many nodes work at the same time, at most.
+      threads: TensorFlow's, in each node.
+      environment: variables that nodes are given.
+      profiles: the folder for profiles.
+      beam: Beam's pipeline options; none: the pipeline's own.
 
     Raises:
+      ConfigError: `part` names a node that the pipeline does not have, or needs a run before this
+        one.
       Exception: whatever a node raised. No node is started after that, and those that run are
         stopped.
     """
@@ -118,12 +65,14 @@ def run(
     deployment = runner_utils.extract_local_deployment_config(ir)
     nodes = {node.pipeline_node.node_info.id: node.pipeline_node for node in ir.nodes}
     labels = {node: f"[{number}/{len(nodes)}] {node}" for number, node in enumerate(nodes, 1)}
-    waiting = list(nodes) if until is None else list(nodes)[: list(nodes).index(until) + 1]
-    processes = node_process.NodeProcesses(parallel_nodes)
+    waiting = _chosen(ir, nodes, part, store)
+    profiled = {part.profile: os.path.join(profiles, f"{part.profile}.pstats")}
+    kind = node_process.InlineNodes if part.inline else node_process.NodeProcesses
+    processes = kind(threads, environment, profiled if part.profile else {}, tuple(beam))
 
     def launch(node: str) -> None:
         start = time.monotonic()
-        with progress.step(labels[node]), processes.launching:
+        with progress.step(labels[node]), processes.launching, store.naming_who_holds_it():
             try:
                 info = launcher.Launcher(
                     pipeline_node=nodes[node],
@@ -132,7 +81,7 @@ def run(
                     pipeline_runtime_spec=ir.runtime_spec,
                     executor_spec=runner_utils.extract_executor_spec(deployment, node),
                     custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node),
-                    custom_executor_operators=processes.operators(),
+                    custom_executor_operators=node_process.operators(processes),
                 ).launch()
             finally:
                 record.node_seconds[node] = round(time.monotonic() - start, 3)
@@ -142,9 +91,20 @@ def run(
             cached = store.is_cached(info.execution_id)
             if cached:
                 record.cached_nodes.append(node)
+        if node in processes.usage:
+            with processes.launching:
+                made = store.outputs(info.execution_id).values()
+            files = {artifact.id: files_of(artifact.uri) for artifact in made}
+            with processes.launching:
+                store.write_down_files(files)
         progress.done(labels[node], record.node_seconds[node], "cached" if cached else "")
 
-    with futures.ThreadPoolExecutor(parallel_nodes) as pool:
+    if part.inline:  # in the main thread, which debuggers expect
+        with whole_cached_files():
+            for node in waiting:
+                launch(node)
+        return
+    with whole_cached_files(), futures.ThreadPoolExecutor(parallel_nodes) as pool:
         running: dict[futures.Future[None], str] = {}
         try:
             while waiting or running:
@@ -161,6 +121,36 @@ def run(
             raise
 
 
-def new_run_id() -> str:
-    """A run id that sorts by time."""
-    return datetime.datetime.now(datetime.UTC).isoformat()
+def _chosen(
+    ir: pipeline_pb2.Pipeline,
+    nodes: dict[str, pipeline_pb2.PipelineNode],
+    part: Part,
+    store: Store,
+) -> list[str]:
+    """The nodes to run, in order; where inputs come from an earlier run, the store is prepared."""
+    for option, node in (("--until", part.until), ("--only", part.only)):
+        if node and node not in nodes:
+            raise ConfigError(f"{option} {node}: no such node; there are {', '.join(nodes)}")
+    chosen = list(nodes)
+    if part.only:
+        partial_run_utils.mark_pipeline(ir, from_nodes=[part.only], to_nodes=[part.only])
+        try:
+            with metadata.Metadata(store.connection) as handle:
+                partial_run_utils.snapshot(handle, ir)
+        except LookupError:
+            raise ConfigError(
+                f"--only {part.only}: no earlier run has made its inputs; run the"
+                f" pipeline, or --until {part.only}"
+            ) from None
+        chosen = [part.only]
+    elif part.until:
+        needed = {part.until}
+        for node in reversed(chosen):
+            if node in needed:
+                needed.update(nodes[node].upstream_nodes)
+        chosen = [node for node in chosen if node in needed]
+    if part.profile and part.profile not in chosen:
+        raise ConfigError(f"--profile {part.profile}: is not run; these are: {', '.join(chosen)}")
+    for node in {part.only, part.profile} - {""}:
+        nodes[node].execution_options.caching_options.enable_cache = False
+    return chosen

@@ -1,4 +1,4 @@
-"""The screen belongs to progress and results; TFX's and TensorFlow's chatter goes to a log."""
+"""Shows progress and results; the output of TFX and TensorFlow goes to a log."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from rich.markup import escape
 
 
 @contextlib.contextmanager
-def chatter_to(path: str | None) -> Iterator[Console]:
-    """Sends all that the libraries write, C++ too, to a file, appending.
+def chatter_to(path: str | None, plain: bool = False) -> Iterator[Console]:
+    """Appends everything that libraries write, C++ code too, to a file.
 
     Args:
-      path: the log file; None leaves the chatter on the screen.
+      path: the log file; None leaves it on the screen.
+      plain: whether nothing may be drawn on the screen, where somebody types into a debugger.
 
     Yields:
       A console on the real standard error.
     """
     if path is None:
-        yield Console(stderr=True, soft_wrap=True)
+        yield Console(stderr=True, soft_wrap=True, force_terminal=False if plain else None)
         return
     sys.stdout.flush()
     sys.stderr.flush()

@@ -14,6 +14,7 @@ from tfx_recommender.components.evaluator import catalogue
 from tfx_recommender.components.ratings_example_gen.config import Data, Split
 from tfx_recommender.foundation.errors import ConfigError
 from tfx_recommender.foundation.settings import Settings
+from tfx_recommender.pipeline.settings.beam import Beam
 from tfx_recommender.pipeline.settings.kubeflow import Kubeflow
 from tfx_recommender.trainer.architectures.registry import ARCHITECTURES
 from tfx_recommender.trainer.search_space import SearchSpace
@@ -26,11 +27,11 @@ class ModelSettings(Settings, Generic[Rating, Preference]):
     """One architecture: hyperparameters of its two heads."""
 
     rating: Rating | None
-    """The head that predicts ratings; what learns from events has none."""
+    """The head that predicts ratings; with events there is none."""
     preference: Preference
     """The head that ranks."""
     ensemble: Annotated[int, Field(ge=1)] = 1
-    """So many models, each from a seed of its own, are averaged inside one SavedModel."""
+    """Number of models, each from its own seed, that are averaged inside one SavedModel."""
 
 
 class _Models(Settings):
@@ -80,11 +81,11 @@ class Vocabulary(Settings):
     """Which ids get an embedding of their own."""
 
     min_count: Annotated[int, Field(ge=1)] = 1
-    """Ids with fewer ratings in the train split are out of vocabulary."""
+    """Smallest number of train ratings with which an id is in the vocabulary."""
     max_size: Annotated[int, Field(ge=1)] | None = None
-    """Most ids, the most frequent ones; null: no bound."""
+    """Maximum number of ids, the most frequent ones; null: no bound."""
     oov_buckets: Annotated[int, Field(ge=1)] = 1
-    """Embeddings that ids out of vocabulary share, by hash."""
+    """Number of embeddings that ids out of vocabulary share, by hash."""
 
 
 class RmseBound(Settings):
@@ -98,7 +99,7 @@ class RmseGate(RmseBound):
     """What a model's RMSE must be."""
 
     min_improvement: Annotated[float, Field(ge=0)] = 0.0001
-    """How far it must lie below the baseline's."""
+    """Required improvement: the RMSE must be this much below the baseline's."""
 
 
 class HitRateGate(Settings):
@@ -107,7 +108,7 @@ class HitRateGate(Settings):
     min: Annotated[float, Field(ge=0, lt=1)]
     """Smallest HitRate@K that may be pushed."""
     min_improvement: Annotated[float, Field(ge=0, lt=1)] = 0.0001
-    """How far it must lie above the baseline's."""
+    """Required improvement: it must be this much above the baseline's."""
 
 
 class Bounds(Settings):
@@ -137,12 +138,12 @@ class ShareBounds(Bounds):
 
 
 class Gates(Settings):
-    """A model is blessed if it passes all that are given; each can stop it alone."""
+    """A model must pass every gate that is given; each can stop it alone."""
 
     rmse: RmseGate | None = None
-    """For ratings, and needed there."""
+    """RMSE; required with ratings."""
     hit_rate: HitRateGate
-    """For rankings."""
+    """HitRate@K."""
     mae: Bounds | None = None
     """Mean absolute error of ratings."""
     rating_bias: Bounds | None = None
@@ -160,7 +161,7 @@ class Gates(Settings):
     coverage: ShareBounds | None = None
     """Share of the catalogue among the first K items of all users."""
     gini: ShareBounds | None = None
-    """How unequally often items are among the first K: 0 equally, 1 always the same."""
+    """Gini coefficient of how often items are recommended: 0 all equally, 1 always the same one."""
 
     @model_validator(mode="after")
     def _check(self) -> Gates:
@@ -184,17 +185,18 @@ class Evaluation(Settings):
     """How models are compared on the test split."""
 
     gates: Gates
-    """What stops a model."""
+    """The gates that a model must pass."""
     k: Annotated[int, Field(ge=1, lt=2**31)] = 10
     """K of HitRate@K, NDCG@K and the lists behind coverage and Gini."""
     relevance_threshold: float | None = None
-    """Smallest rating of a held-out item that counts for rankings; null: all count, as events
-    always do."""
+    """Smallest rating of a test item that counts for rankings; null: all count. Not for events."""
     ranked_users: Annotated[int, Field(ge=1)] | None = None
-    """Users whose held-out items are ranked, at most, drawn at random, the same for both models;
-    null: all. Of a sample, gates on HitRate@K and NDCG@K decide by the lower confidence bound."""
+    """Maximum number of users whose test items are ranked: a random sample, the same for both
+    models; null: all. With a sample, gates on HitRate@K and NDCG@K use the lower confidence
+    bound."""
     slices: tuple[str, ...] = ()
-    """Features by whose values the metrics are broken down; a slice without a number blocks."""
+    """Categorical features; metrics are reported for each value, and a slice without a number
+    blocks."""
     select_by: Annotated[str, AfterValidator(_selectable)] = "hit_rate"
     """The metric that picks one of several blessed models."""
 
@@ -203,7 +205,7 @@ class Config(Settings):
     """Everything about one pipeline. Relative paths start at the working directory."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,127}$")]
-    """The pipeline's name (one that Kubeflow takes too)."""
+    """The pipeline's name: small letters, digits and hyphens."""
     root: Annotated[str, Field(min_length=1)]
     """The pipeline root: artifacts, metadata store, log and summary."""
     serving_root: Annotated[str, Field(min_length=1)]
@@ -220,14 +222,19 @@ class Config(Settings):
     evaluation: Evaluation
     """How to compare, and what may be pushed."""
     warm_start: bool = False
-    """Whether training begins from the model that is served, weights carried over by id; then
-    a push gives new training. Sampled parts always start anew."""
+    """Whether training starts from the served model's weights, matched by id. A push then causes
+    new training. Sampled parts always start cold."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
-    """Of everything random."""
+    """Seed of everything random."""
     parallel_nodes: Annotated[int, Field(ge=1)] = 2
-    """How many nodes of a local run work at the same time, at most; each has memory of its own."""
+    """Maximum number of nodes of a local run that work at once; each has its own memory."""
+    threads_per_node: Annotated[int, Field(ge=1)] | None = None
+    """TensorFlow's threads in each node of a local run. Null: the machine's processors divided by
+    `parallel_nodes`. Results depend on it in the last digits, so another number trains anew."""
+    beam: Beam = Beam()
+    """Where StatisticsGen, Transform and Evaluators compute."""
     kubeflow: Kubeflow | None = None
-    """How the steps run on a cluster; local runs do not need it."""
+    """How the steps run on a cluster; local runs do not use it."""
 
     @model_validator(mode="before")
     @classmethod
@@ -301,6 +308,12 @@ class Config(Settings):
     def serving_directory(self) -> str:
         """Where versions are pushed to: a folder, or a URL."""
         return os.path.join(self.serving_root, self.name)
+
+    @property
+    def threads(self) -> int:
+        """TensorFlow's threads in each node of a local run on this machine."""
+        share = len(os.sched_getaffinity(0)) // self.parallel_nodes
+        return self.threads_per_node or max(1, share)
 
     def tuned_heads(self, space: SearchSpace) -> list[tuple[str, str]]:
         """(architecture, head) of whatever is both configured and in the search space.

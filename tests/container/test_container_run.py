@@ -79,7 +79,9 @@ def test_k8_each_command_really_runs_and_makes_its_outputs(run: Run) -> None:
         for key, made in run.output(node)["artifacts"].items():
             folder = Path(made["artifacts"][0]["uri"])
             assert folder == run.artifacts / node / key
-            empty_is_right = (node, key) in {("Pusher", "pushed"), ("Trainer-mf", "model_run")}
+            empty_is_right = (node, key) in {
+                ("Pusher", "pushed"), ("Trainer-mf", "model_run"), ("Evaluator-mf", "metrics"),
+            }  # fmt: skip
             assert empty_is_right or any(folder.rglob("*")), folder
     assert set(run.output("World")["parameterValues"]) == {
         "data_fingerprint", "served_digest", "withdrawn", "destination_state",
@@ -117,6 +119,11 @@ def test_metrics_equal_those_of_a_local_run(run: Run, tmp_path: Path) -> None:
         metrics = verdict.metrics_of(str(evaluation), name)
         for metric in ("rmse", "mae", "hit_rate_at_5", "ndcg_at_5"):
             assert metrics[metric] == pytest.approx(local[metric], abs=1e-4), (name, metric)
+    shown = run.metadata("Evaluator-mf", "metrics")
+    assert shown["blessed"] == 1
+    for prefix, local in (("", summary["models"]["mf"]), ("baseline_", summary["baseline"])):
+        for metric in ("rmse", "hit_rate_at_5", "ndcg_at_5"):
+            assert shown[prefix + metric] == pytest.approx(local[metric], abs=1e-4)
 
 
 def test_a_steps_overhead_is_small(run: Run) -> None:

@@ -34,7 +34,10 @@ class KfpServer:
     Attributes:
       pipelines, versions, experiments, runs, schedules: what it holds, id -> resource.
       token: the bearer token it asks for; None: none.
-      states: what a run's state is at each question, the last one for ever.
+      states: what a run's state is at each question, the last one for ever: its own, and the
+        display names and states of its nodes, in which names may come more than once.
+      error: what a run's `error` says; None: it has none.
+      orphaned: a schedule that was taken away -> whether its runs may go on.
     """
 
     def __init__(self) -> None:
@@ -45,7 +48,10 @@ class KfpServer:
         self.schedules: dict[str, Any] = {}
         self.specs: dict[str, dict[str, Any]] = {}
         self.token: str | None = None
-        self.states: list[tuple[str, dict[str, str]]] = [("SUCCEEDED", {})]
+        self.states: list[tuple[str, list[tuple[str, str]]]] = [("SUCCEEDED", [])]
+        self.error: str | None = None
+        self.orphaned: dict[str, bool] = {}
+        self._history: list[str] = []
         self._ids = itertools.count(1)
 
     def __enter__(self) -> KfpServer:
@@ -125,6 +131,8 @@ class KfpServer:
             case "DELETE", ["recurringruns", schedule]:
                 if self.schedules.pop(schedule, None) is None:
                     raise RefusedError(404, 5, f"Job {schedule} not found.")
+                # Kubernetes deletes what a schedule owns, unless it is told to orphan it.
+                self.orphaned[schedule] = query.get("propagation_policy") == "ORPHAN"
                 return {}
         raise RefusedError(501, 12, f"the stand-in does not know {method} {url.path}")
 
@@ -173,5 +181,13 @@ class KfpServer:
 
     def _run(self, run: str) -> dict[str, Any]:
         state, tasks = self.states.pop(0) if len(self.states) > 1 else self.states[0]
-        details = [{"display_name": name, "state": now} for name, now in tasks.items()]
-        return self.runs[run] | {"state": state, "run_details": {"task_details": details}}
+        if self._history[-1:] != [state]:
+            self._history.append(state)
+        found = self.runs[run] | {
+            "state": state,
+            "state_history": [{"state": before} for before in self._history],
+            "run_details": {
+                "task_details": [{"display_name": name, "state": now} for name, now in tasks]
+            },
+        }
+        return found | ({"error": {"code": 13, "message": self.error}} if self.error else {})

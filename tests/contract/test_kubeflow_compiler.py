@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from tfx.dsl.component.experimental.decorators import component
 
 from tfx_recommender.foundation.errors import ConfigError, UserError
 from tfx_recommender.kubeflow import cli as kubeflow_cli  # noqa: F401 - adds its commands
-from tfx_recommender.kubeflow import compiler, spec_check, steps
+from tfx_recommender.kubeflow import compiler, spec_check
 from tfx_recommender.pipeline import cli, dag
+from tfx_recommender.pipeline.nodes import WORLD
 from tfx_recommender.pipeline.settings import config, config_file
 from tfx_recommender.pipeline.world import World
 
@@ -80,9 +82,9 @@ def test_k7_nodes_and_edges_are_the_local_dags_and_world(
         for node in dag.create_pipeline(golden).components
     }
     waits_for = {name: set(task.get("dependentTasks", [])) for name, task in tasks.items()}
-    assert waits_for.pop(steps.WORLD) == set()
-    assert {name: others - {steps.WORLD} for name, others in waits_for.items()} == local
-    asking = {name for name, others in waits_for.items() if steps.WORLD in others}
+    assert waits_for.pop(WORLD) == set()
+    assert {name: others - {WORLD} for name, others in waits_for.items()} == local
+    asking = {name for name, others in waits_for.items() if WORLD in others}
     assert asking == {"RatingsExampleGen", "ServedBaseline", "ModelSelector", "Pusher"}
 
 
@@ -94,18 +96,19 @@ def test_trainers_are_parallel(tasks: dict[str, Any]) -> None:
 def test_k5_all_that_lies_outside_is_computed_in_the_run(
     text: str, tasks: dict[str, Any], spec: dict[str, Any]
 ) -> None:
-    assert not tasks[steps.WORLD].get("cachingOptions")
+    assert not tasks[WORLD].get("cachingOptions")
     read: dict[str, set[str]] = {}
     for name, task in tasks.items():
         for key, source in task.get("inputs", {}).get("parameters", {}).items():
             if output := source.get("taskOutputParameter"):
-                assert output["producerTask"] == steps.WORLD
+                assert output["producerTask"] == WORLD
                 read.setdefault(output["outputParameterKey"], set()).add(f"{name}.{key}")
     assert read == {
         "data_fingerprint": {"RatingsExampleGen.fingerprint"},
         "served_digest": {"ServedBaseline.served_digest", "ModelSelector.served_digest"},
         "withdrawn": {"ModelSelector.withdrawn", "Pusher.withdrawn"},
         "destination_state": {"Pusher.destination_state"},
+        "destination_digest": {"Pusher.destination_digest"},
     }
     assert set(read) == {field.name for field in dataclasses.fields(World)}
     outputs = spec["components"]["comp-World"]["outputDefinitions"]["parameters"]
@@ -113,11 +116,104 @@ def test_k5_all_that_lies_outside_is_computed_in_the_run(
     assert "<data_fingerprint>" not in text
 
 
-def test_k5_served_baseline_and_push_are_never_cached_and_the_rest_is(
-    tasks: dict[str, Any],
-) -> None:
+def test_k5_world_and_push_are_never_cached_and_the_rest_is(tasks: dict[str, Any]) -> None:
     uncached = {name for name, task in tasks.items() if not task["cachingOptions"]}
-    assert uncached == {"World", "ServedBaseline", "Pusher"}
+    assert uncached == {"World", "Pusher"}
+    # What ServedBaseline reads lies outside, but a digest of it is an input.
+    given = tasks["ServedBaseline"]["inputs"]["parameters"]["served_digest"]
+    assert given["taskOutputParameter"]["producerTask"] == "World"
+
+
+def test_k6_the_time_for_all_attempts_is_that_of_each_and_the_pauses_between(
+    golden: config.Config, tasks: dict[str, Any]
+) -> None:
+    """Argo repeats nothing, and kills what runs, that long after the first start."""
+    assert golden.kubeflow is not None
+    policy = tasks["Trainer-hybrid"]["retryPolicy"]
+    assert policy["maxRetryCount"] == 2
+    assert policy["backoffMaxDuration"] == f"{3 * 600 * 60 + 60 + 120}s"
+    for name, task in tasks.items():
+        if "retryPolicy" in task:
+            step, policy = golden.kubeflow.step(name), task["retryPolicy"]
+            seconds = int(policy["backoffMaxDuration"].removesuffix("s"))
+            assert seconds > (policy["maxRetryCount"] + 1) * step.timeout_minutes * 60, name
+
+
+def contract(compiled: str, node: str) -> dict[str, Any]:
+    document = next(yaml.load_all(compiled, Loader=yaml.CSafeLoader))
+    args = document["deploymentSpec"]["executors"][f"exec-{node}"]["container"]["args"]
+    return json.loads(args[args.index("--contract") + 1])
+
+
+@pytest.mark.parametrize(("limit", "threads"), [("8", 8), ("500m", 1), ("1.5", 2), ("1001m", 2)])
+def test_k5_a_steps_threads_are_its_cpus_and_a_part_of_its_cache_key(
+    text: str, limit: str, threads: int
+) -> None:
+    changed = config_file.load(
+        str(FOLDER / "config.yaml"), [f"kubeflow.nodes.Trainer-hybrid.cpu_limit='{limit}'"]
+    )
+    compiled = compiler.compile_pipeline(changed)
+    assert contract(compiled, "Trainer-hybrid")["threads"] == threads
+    assert contract(compiled, "Trainer-mf") == contract(text, "Trainer-mf")
+
+
+def test_k5_artifacts_in_another_store_are_not_taken_from_the_cache(text: str) -> None:
+    """KFP reads an input with the region and keys of this run's root, wherever the input lies."""
+
+    def of_root(root: str) -> dict[str, Any]:
+        override = f"kubeflow.pipeline_root={root}"
+        compiled = compiler.compile_pipeline(
+            config_file.load(str(FOLDER / "config.yaml"), [override])
+        )
+        return contract(compiled, "Transform")
+
+    here = contract(text, "Transform")
+    assert of_root("minio://mlpipeline/another/folder?region=x") == here
+    others = [of_root(root) for root in ("s3://mlpipeline/v2", "minio://other/v2", "null")]
+    assert [other.pop("store") for other in others] == ["s3://mlpipeline", "minio://other", ""]
+    assert all(other == {k: v for k, v in here.items() if k != "store"} for other in others)
+
+
+def test_every_evaluator_has_metrics_for_kfps_ui_and_tfx_knows_nothing_of_them(
+    spec: dict[str, Any], text: str
+) -> None:
+    types = {
+        (name, key): output["artifactType"]["schemaTitle"]
+        for name, component in spec["components"].items()
+        for key, output in component.get("outputDefinitions", {}).get("artifacts", {}).items()
+    }
+    shown = {name for (name, _), title in types.items() if title == "system.Metrics"}
+    assert shown == {"comp-Evaluator-mf", "comp-Evaluator-hybrid"}
+    assert types["comp-Evaluator-mf", "metrics"] == "system.Metrics"
+    assert set(contract(text, "Evaluator-mf")["artifacts"]["outputs"]) == {"blessing", "evaluation"}
+
+
+def test_every_steps_pod_carries_our_label(text: str) -> None:
+    labels = {
+        label.removeprefix("exec-"): settings["podMetadata"]["labels"]
+        for label, settings in kubernetes(text).items()
+    }
+    assert labels == {node: {"tfx-recommender/node": node} for node in labels}
+    # KFP makes one template for as many labels as a pod has, so all must have as many.
+    assert all(re.fullmatch(r"[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?", n) for n in labels)
+
+
+# Plain in PyYAML's eyes; numbers and truths to readers of YAML 1.2, or to Go's.
+READ_OTHERWISE = ["1e3", "12e03", "1E+5", ".5e1", "0o17", "0b11", "0x1F", "1_000", "+1", "-.5",
+                  "7.", "y", "N"]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", READ_OTHERWISE)
+def test_k1_a_string_that_other_readers_take_for_a_number_is_quoted(value: str) -> None:
+    override = json.dumps({"pool": value})
+    loaded = config_file.load(
+        str(FOLDER / "config.yaml"), [f"kubeflow.nodes.Trainer-hybrid.node_selector={override}"]
+    )
+    compiled = compiler.compile_pipeline(loaded)
+    (line,) = re.findall(r"^ +pool: (.*)$", compiled, re.M)
+    assert line == f"'{value}'"
+    labels = kubernetes(compiled)["exec-Trainer-hybrid"]["nodeSelector"]["labels"]
+    assert labels == {"pool": value}
 
 
 def test_k6_only_what_may_be_repeated_is_and_every_step_has_a_time_limit(
@@ -199,7 +295,7 @@ def test_a_search_compiles_into_the_nodes_of_its_own_dag(golden: config.Config) 
     assert spec_check.problems(text) == []
     tasks = next(yaml.safe_load_all(text))["root"]["dag"]["tasks"]
     local = dag.create_tuning(golden, space, 3, World(), "root")
-    assert set(tasks) == {node.id for node in local.components} | {steps.WORLD}
+    assert set(tasks) == {node.id for node in local.components} | {WORLD}
     learns = next(node for node in tasks if node.startswith("Tuner-"))
     given = tasks[learns]["inputs"]["parameters"]
     assert json.loads(given["custom_config"]["runtimeValue"]["constant"])["trials"] == 3
@@ -300,6 +396,44 @@ def test_k2_a_platform_setting_that_kfp_would_drop_is_refused(text: str) -> None
     assert any("exec-Wrold does not parse" in line for line in found)
 
 
+@pytest.mark.parametrize(("values", "fits"), [(7_000, True), (12_000, False)])
+def test_k2_a_task_that_no_driver_could_be_given_is_refused_by_name(
+    tmp_path: Path, values: int, fits: bool
+) -> None:
+    """A column of 7,000 values ran on the real backend; one of 12,000 did not."""
+    changed = yaml.safe_load((FOLDER / "config.yaml").read_text())
+    gender = changed["data"]["users"]["features"]["gender"]
+    gender["values"] = [f"v{n:06}" for n in range(values)]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(changed))
+    found = spec_check.problems(
+        compiler.compile_pipeline(config_file.load(str(tmp_path / "config.yaml")))
+    )
+    if fits:
+        assert found == []
+        return
+    assert any(
+        re.match(
+            r"task World: its spec has 1\d\d,\d{3} bytes, most of them in the input data;", line
+        )
+        for line in found
+    )
+
+
+def test_k2_a_task_is_measured_in_bytes_and_with_its_end(spec: dict[str, Any]) -> None:
+    def with_split(text: str) -> list[str]:
+        changed = copy.deepcopy(spec)
+        inputs = changed["root"]["dag"]["tasks"]["World"]["inputs"]["parameters"]
+        inputs["split"] = {"runtimeValue": {"constant": text}}
+        return [p for p in spec_check.problems(yaml.safe_dump(changed)) if "bytes" in p]
+
+    world = copy.deepcopy(spec["root"]["dag"]["tasks"]["World"])
+    world["inputs"]["parameters"]["split"] = {"runtimeValue": {"constant": ""}}
+    room = 128 * 1024 - 1 - len(json.dumps(world))
+    assert with_split("x" * room) == []
+    assert len(with_split("x" * (room + 1))) == 1
+    assert len(with_split("é" * (room // 2 + 1))) == 1
+
+
 def test_k3_the_image_is_named_by_digest(spec: dict[str, Any], tmp_path: Path) -> None:
     images = {e["container"]["image"] for e in spec["deploymentSpec"]["executors"].values()}
     assert len(images) == 1
@@ -314,7 +448,7 @@ def test_k9_no_executor_is_named_by_the_compiled_file(spec: dict[str, Any]) -> N
         assert container["command"] == ["python", "-m", "tfx_recommender.kubeflow.entrypoint"]
         assert container["args"][0::2] == ["--node", "--contract", "--input"]
         assert set(json.loads(container["args"][3])) == {
-            "artifacts", "parameters", "overrides", "beam",
+            "artifacts", "parameters", "overrides", "beam", "threads", "store",
         }  # fmt: skip
 
 
@@ -325,6 +459,20 @@ def test_k9_no_executor_is_named_by_the_compiled_file(spec: dict[str, Any]) -> N
         ("kubeflow=null", "kubeflow: the config has no such section"),
         ("serving_root=/elsewhere", "/elsewhere/small is not below /serving"),
         ("data.ratings.paths=[/mnt/r.csv]", "/mnt/r.csv is not below /data"),
+        # KFP names a claim's volume after the claim.
+        ("kubeflow.data_claim.name=my.ratings", r"kubeflow\.data_claim\.name"),
+        (f"kubeflow.data_claim.name={'r' * 64}", r"kubeflow\.data_claim\.name"),
+        ("kubeflow.data_claim.name=scratch", "'scratch' is the name of a volume"),
+        ("kubeflow.serving_claim.name=kfp-launcher", "'kfp-launcher' is the name of a volume"),
+        ("kubeflow.data_claim.name=gcs-scratch", "'gcs-scratch' is the name of a volume"),
+        ("kubeflow.data_claim.name=var-run-argo", "'var-run-argo' is the name of a volume"),
+        ("kubeflow.data_claim.name=tmp-dir-argo", "'tmp-dir-argo' is the name of a volume"),
+        (
+            "kubeflow.beam_arguments=['--runner=FlinkRunner']",
+            "FlinkRunner starts a Java job server",
+        ),
+        ("kubeflow.beam_arguments=['--runner', FlinkRunner]", "FlinkRunner starts a Java job"),
+        ("kubeflow.data_claim.name=serving-read", "World mounts the claim 'serving-read' for the"),
     ],
 )
 def test_what_cannot_run_on_a_cluster_is_refused(override: str, message: str) -> None:
@@ -357,6 +505,11 @@ def test_a_pipeline_of_events_compiles_and_knows_nothing_of_ratings(tmp_path: Pa
     tasks = document["root"]["dag"]["tasks"]
     assert "rating_min" not in tasks["ServedBaseline"]["inputs"]["parameters"]
     assert "rmse" not in compiled.lower()
+
+
+def test_a_claim_may_have_a_name_of_63_letters() -> None:
+    name = f"kubeflow.data_claim.name={'r' * 63}"
+    assert config_file.load(str(FOLDER / "config.yaml"), [name]).kubeflow is not None
 
 
 def kubernetes(text: str) -> dict[str, Any]:

@@ -61,6 +61,8 @@ def test_submit_uploads_a_version_and_starts_it_with_its_parameters(server: KfpS
         "mf_preference_epochs": 3, "ratings_paths": ["/data/b.csv"],
     }  # fmt: skip
     assert run["service_account"] == "runner"
+    # KFP ignores the compiled file's defaultPipelineRoot.
+    assert run["runtime_config"]["pipeline_root"] == "minio://mlpipeline/v2/artifacts"
     assert run["experiment_id"] == only(server.experiments)["experiment_id"]
     assert only(server.experiments)["display_name"] == "small"
     assert only(server.pipelines)["display_name"] == "small"
@@ -84,32 +86,101 @@ def test_a_taken_version_name_is_refused(server: KfpServer) -> None:
     assert len(server.runs) == 1
 
 
-def test_wait_follows_the_run_to_its_end(server: KfpServer) -> None:
+def nodes(states: dict[str, str], twins: bool) -> list[tuple[str, str]]:
+    """The nodes of a workflow as KFP lists them for these steps: step -> its state.
+
+    Each step's own node has the driver's and the executor's beside it, the latter with no name of
+    its own; with KFP's stock settings of Argo, every node has a twin for its first attempt.
+    """
+    failed = "FAILED" in states.values()
+    over = "FAILED" if failed else "RUNNING"
+    found = [("small-jd52z", over), ("root", over), ("root-driver", "SUCCEEDED")]
+    for step, state in states.items():
+        found += [(f"{step}-driver", "SUCCEEDED"), (step, state), ("executor", state)]
+        if state == "SUCCEEDED":
+            found.append(("executor", "SKIPPED"))
+        found.append(("executor(0)", "FAILED" if state == "RUNNING" else state))
+    if twins:
+        # Of what still runs, the first attempt has failed.
+        found += [
+            (f"{name}(0)", "FAILED" if state == "RUNNING" else state)
+            for name, state in found
+            if not name.endswith(")")
+        ]
+    return found
+
+
+STEPS = frozenset({"World", "Transform", "Trainer-mf", "DataGate"})
+
+
+@pytest.mark.parametrize("twins", [False, True])
+def test_wait_tells_each_steps_end_once_and_nothing_of_argos_other_nodes(
+    server: KfpServer, twins: bool
+) -> None:
+    succeeded = dict.fromkeys(["World", "Transform", "DataGate"], "SUCCEEDED")
     server.states = [
-        ("RUNNING", {"World": "RUNNING"}),
-        ("RUNNING", {"World": "SUCCEEDED", "Trainer-mf": "RUNNING"}),
-        ("SUCCEEDED", {"World": "SUCCEEDED", "Trainer-mf": "SUCCEEDED"}),
+        ("PENDING", []),
+        ("RUNNING", nodes({"World": "PENDING"}, twins)),
+        ("RUNNING", nodes({"World": "RUNNING"}, twins)),
+        ("RUNNING", nodes({"World": "SUCCEEDED", "Transform": "RUNNING"}, twins)),
+        ("RUNNING", nodes({**succeeded, "Trainer-mf": "RUNNING"}, twins)),
+        ("RUNNING", nodes({**succeeded, "Trainer-mf": "RUNNING"}, twins)[::-1]),
+        ("SUCCEEDED", nodes({**succeeded, "Trainer-mf": "SUCCEEDED"}, twins)),
     ]
     told: list[str] = []
     service, run = started(server)
-    service.follow(run, told.append, pause=0)
+    service.follow(run, STEPS, told.append, pause=0)
     assert told == [
-        "World: running", "World: succeeded", "Trainer-mf: running", "Trainer-mf: succeeded",
+        "World: succeeded", "DataGate, Transform: succeeded", "Trainer-mf: succeeded",
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("state", ["FAILED", "CANCELED"])
-def test_a_run_that_does_not_succeed_fails_the_command(server: KfpServer, state: str) -> None:
-    server.states = [(state, {"World": "SUCCEEDED", "DataGate": "FAILED"})]
+@pytest.mark.parametrize("twins", [False, True])
+def test_a_run_that_fails_names_the_step_and_where_its_reason_is(
+    server: KfpServer, twins: bool
+) -> None:
+    server.states = [("FAILED", nodes({"World": "SUCCEEDED", "DataGate": "FAILED"}, twins))]
+    result = invoke(server, "submit", "--wait")
+    _, message = error(result)
+    assert " failed in DataGate; in that step's artifact executor-logs the line" in message
+    assert "'tfx-recommender: DataGate: …' says why" in message
+    assert f"{server.url}/#/runs/details/{only(server.runs)['run_id']}" in message
+    assert result.stderr.splitlines()[:2] == ["World: succeeded", "DataGate: failed"]
+
+
+def test_a_run_whose_driver_fails_says_so(server: KfpServer) -> None:
+    failed = [("small-x", "FAILED"), ("root", "FAILED"), ("World-driver", "FAILED"),
+              ("World-driver(0)", "FAILED"), ("root-driver", "SUCCEEDED")]  # fmt: skip
+    server.states = [("FAILED", failed)]
     _, message = error(invoke(server, "submit", "--wait"))
-    assert f"{state.lower()} in DataGate" in message
-    assert f"{server.url}/#/runs/details/" in message
+    assert (
+        " failed in World-driver, before the step itself; the log of that pod says why" in message
+    )
+
+
+def test_a_run_that_fails_before_any_node_says_what_kfp_says(server: KfpServer) -> None:
+    server.states, server.error = [("FAILED", [])], "the workflow is\ntoo large"
+    _, message = error(invoke(server, "submit", "--wait"))
+    assert " failed (the workflow is too large), and no step did: http" in message
+
+
+def test_a_run_that_was_terminated_is_called_cancelled_though_kfp_ends_it_as_failed(
+    server: KfpServer,
+) -> None:
+    at_work = nodes({"World": "SUCCEEDED", "Transform": "FAILED"}, True)
+    server.states = [("PENDING", []), ("RUNNING", []), ("CANCELING", at_work), ("FAILED", at_work)]
+    service, run = started(server)
+    with pytest.raises(UserError, match=f"^run {run} was cancelled: http"):
+        service.follow(run, STEPS, lambda line: None, pause=0)
+    server.states = [("CANCELED", [])]
+    with pytest.raises(UserError, match=f"^run {run} was cancelled: http"):
+        service.follow(run, STEPS, lambda line: None, pause=0)
 
 
 def started(server: KfpServer) -> tuple[Service, str]:
     service = Service(server.url, None, None)
     spec = (FOLDER / "pipeline.yaml").read_text(encoding="utf-8")
-    return service, service.submit("small", service.upload("small", spec, None), {}, None)
+    return service, service.submit("small", service.upload("small", spec, None), {}, None, None)
 
 
 def test_a_schedule_is_made_listed_and_taken_away(server: KfpServer) -> None:
@@ -122,10 +193,13 @@ def test_a_schedule_is_made_listed_and_taken_away(server: KfpServer) -> None:
     assert made["no_catchup"] is True
     assert made["mode"] == "ENABLE"
     assert made["runtime_config"]["parameters"] == {"seed": 7}
+    assert made["runtime_config"]["pipeline_root"] == "minio://mlpipeline/v2/artifacts"
     listed = invoke(server, "schedules").stdout.split("  ")
     assert listed == ["small", "0 0 3 * * *", "enabled", f"{made['recurring_run_id']}\n"]
     assert invoke(server, "unschedule").exit_code == 0
     assert server.schedules == {}
+    # Otherwise Kubernetes would delete the run that is under way with the schedule.
+    assert server.orphaned == {made["recurring_run_id"]: True}
     assert "there is none" in error(invoke(server, "unschedule"))[1]
 
 
@@ -150,6 +224,11 @@ def test_a_bad_cron_is_refused(server: KfpServer, cron: str, reason: str) -> Non
     assert message.startswith(f"--cron '{cron}': ")
     assert reason in message
     assert server.schedules == {}
+
+
+def test_the_help_says_in_which_time_zone_a_schedule_is() -> None:
+    shown = CliRunner().invoke(cli.cli, ["kubeflow", "schedule", "--help"]).stdout
+    assert "in UTC" in " ".join(shown.split())
 
 
 def test_an_unreachable_host_is_one_clear_line() -> None:

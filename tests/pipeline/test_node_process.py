@@ -18,9 +18,10 @@ from tfx.orchestration.pipeline import Pipeline
 from benchmarks import speed
 from tfx_recommender.foundation import stopwatch
 from tfx_recommender.foundation.errors import BadDataError
-from tfx_recommender.pipeline.local import runner
+from tfx_recommender.pipeline.local import runner, summary
 from tfx_recommender.pipeline.local.node_process import NodeError
 from tfx_recommender.pipeline.local.screen import Progress
+from tfx_recommender.pipeline.local.store import Store
 
 pytestmark = pytest.mark.slow
 
@@ -53,23 +54,23 @@ def wait_for(folder: Path, files: int) -> None:
         time.sleep(0.05)
 
 
-def run(folder: Path, **acts: str) -> runner.Run:
+def run(folder: Path, **acts: str) -> summary.Run:
     """Runs a node for each name: what it shall do."""
     (folder / "nodes").mkdir()
     nodes: list[Any] = [
         Node(folder=str(folder / "nodes"), name=name, act=act).with_id(name)
         for name, act in acts.items()
     ]
-    record = runner.Run(runner.new_run_id())
+    record = summary.Run()
     pipeline = Pipeline("nodes", str(folder / "root"), components=nodes, enable_cache=True)
-    store = runner.Store(str(folder / "metadata.sqlite"))
+    store = Store(str(folder / "metadata.sqlite"))
     progress = Progress(Console(quiet=True))
     runner.run(pipeline, store, progress, record, parallel_nodes=2)
     return record
 
 
 def states(folder: Path) -> list[Any]:
-    with runner.Store(str(folder / "metadata.sqlite")).open() as store:
+    with Store(str(folder / "metadata.sqlite")).open() as store:
         return [execution.last_known_state for execution in store.get_executions()]
 
 

@@ -30,6 +30,7 @@ from tests.conftest import (
 from tfx_recommender.components.serving import served_models
 from tfx_recommender.foundation.errors import BadDataError, ConfigError
 from tfx_recommender.pipeline import commands
+from tfx_recommender.pipeline.local.store import Store
 from tfx_recommender.pipeline.settings import config_file
 
 pytestmark = pytest.mark.slow
@@ -352,9 +353,7 @@ def test_d10_the_vocabularies_hold_the_most_frequent_ids_within_their_bounds(
 def test_lineage_leads_from_the_push_back_to_the_data(story: dict[str, Any]) -> None:
     from ml_metadata.proto import metadata_store_pb2
 
-    from tfx_recommender.pipeline.local import runner
-
-    store = runner.Store(str(story["life"].folder / "root" / "metadata.sqlite"))
+    store = Store(str(story["life"].folder / "root" / "metadata.sqlite"))
     with store.open() as mlmd:
         types = {t.id: t.name for t in mlmd.get_artifact_types()}
         (pushed, *_) = mlmd.get_artifacts_by_type("PushedModel")

@@ -272,8 +272,7 @@ def test_overrides_replace_what_the_file_says(small: Path) -> None:
         str(small / "config.yaml"), ["seed=7", "models.mf.preference.training.epochs=2"]
     )
     assert loaded.seed == 7
-    assert loaded.models.mf is not None
-    assert loaded.models.mf.preference.training.epochs == 2
+    assert loaded.models.chosen()["mf"].preference.training.epochs == 2
     with pytest.raises(Exception, match="frozen"):
         loaded.seed = 8  # type: ignore[misc]
 

@@ -243,7 +243,7 @@ FORMS = st.fixed_dictionaries(
         "timestamp": st.sampled_from(["timestamp", None]),
     },
 )  # fmt: skip
-NAMES = {
+NAMES: dict[str, Callable[[bytes], bytes]] = {
     "ratings.csv": bytes,
     "ratings.csv.gz": gzip.compress,
     "ratings.csv.bz2": bz2.compress,

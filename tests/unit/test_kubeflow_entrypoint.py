@@ -239,9 +239,40 @@ def test_sigterm_ends_a_step_at_once_with_a_word(tmp_path: Path) -> None:
         assert step.stderr.read().strip() == "tfx-recommender: World: stopped by SIGTERM"
 
 
+def test_k5_tensorflow_gets_the_contracts_threads_whatever_the_pod_sees(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind in ("INTRAOP", "INTEROP"):
+        monkeypatch.setenv(f"TF_NUM_{kind}_THREADS", "64")
+    command = world(small)
+    contract = json.loads(command[3]) | {"threads": 3}
+    assert entrypoint.main([*command[:3], json.dumps(contract), *command[4:]]) == 0
+    assert os.environ["TF_NUM_INTRAOP_THREADS"] == os.environ["TF_NUM_INTEROP_THREADS"] == "3"
+    # A file that an earlier version compiled says nothing of threads.
+    assert entrypoint.main(command) == 0
+    assert os.environ["TF_NUM_INTRAOP_THREADS"] == "3"
+
+
+@pytest.mark.slow
+def test_tensorflow_takes_the_number_of_threads_from_there() -> None:
+    code = (
+        "from tfx_recommender.kubeflow import entrypoint;"
+        "entrypoint._limit_threads({'threads': 1}); import os, tensorflow as tf;"
+        "before = len(os.listdir('/proc/self/task'));"
+        "tf.linalg.matmul(tf.ones([64, 64]), tf.ones([64, 64]));"
+        "print(len(os.listdir('/proc/self/task')) - before)"
+    )
+    started = []
+    for threads in ("1", "9"):
+        command = [sys.executable, "-c", code.replace("'threads': 1", f"'threads': {threads}")]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
+        started.append(int(done.stdout.split()[-1]))
+    assert started[1] - started[0] >= 8
+
+
 def imported(statement: str, *modules: str) -> list[bool]:
     """Which of the modules a fresh process that runs the statement imports."""
-    code = f"import sys; from {MODULE.rpartition('.')[0]} import entrypoint, steps; {statement}"
+    code = f"import sys; from {MODULE.rpartition('.')[0]} import entrypoint; {statement}"
     code += f"; print([name in sys.modules for name in {modules!r}])"
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
@@ -251,6 +282,6 @@ def imported(statement: str, *modules: str) -> list[bool]:
 @pytest.mark.slow
 def test_a_step_imports_its_own_executor_alone(small: Path) -> None:
     assert imported(f"entrypoint.main({world(small)!r})", "tensorflow", "tfx") == [False, False]
-    statistics = "entrypoint._import_executor(steps.EXECUTORS['StatisticsGen'])"
+    statistics = "entrypoint._import_executor('StatisticsGen')"
     parts = ("tfx.components.statistics_gen", "tfx.components.transform")
     assert imported(statistics, *parts) == [True, False]

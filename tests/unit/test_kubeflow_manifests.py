@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
+import ipaddress
 import re
 import sys
 from pathlib import Path
@@ -16,8 +18,9 @@ import pytest
 import yaml
 
 import tfx_recommender.kubeflow
+from tests.contract.kubeflow import cel, pods
 from tfx_recommender.components.serving import served_models
-from tfx_recommender.kubeflow import cli
+from tfx_recommender.kubeflow import cli, compiler
 
 FOLDER = Path(tfx_recommender.kubeflow.__file__).with_name("manifests")
 KUBERNETES = "1.37"
@@ -87,7 +90,7 @@ def require_fit(value: Any, kind: str, classes: ModuleType, where: str) -> None:
     """Raises AssertionError or ValueError unless a value fits a type of these classes."""
     if within := re.fullmatch(r"list\[(.*)\]|dict\(str, (.*)\)", kind):
         assert isinstance(value, list if within[1] else dict), where
-        for part in value if within[1] else value.values():
+        for part in value.values() if isinstance(value, dict) else value:
             require_fit(part, within[1] or within[2], classes, where)
     elif kind in ("str", "int", "bool", "object"):
         assert kind == "object" or type(value).__name__ == kind, (where, kind)
@@ -159,12 +162,107 @@ def test_the_role_grants_no_wildcard_and_nothing_on_volumes_or_workflows() -> No
     }  # fmt: skip
 
 
-def test_policies_select_the_label_that_kfp_puts_on_a_runs_pods() -> None:
-    label = {"pipelines.kubeflow.org/v2_component": "true"}
-    network = named("NetworkPolicy", "tfx-recommender-steps")["spec"]
-    assert network["podSelector"] == {"matchLabels": label}
-    assert network["ingress"] == []
+def test_the_role_and_the_guide_name_the_same_secret() -> None:
+    secrets = [
+        name
+        for rule in named("Role", "tfx-recommender")["rules"]
+        if rule["resources"] == ["secrets"]
+        for name in rule["resourceNames"]
+    ]
+    assert secrets == ["mlpipeline-minio-artifact"]
+    assert secrets[0] in (FOLDER.parent / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_network_policy_selects_our_steps_alone() -> None:
+    spec = named("NetworkPolicy", "tfx-recommender-steps")["spec"]
+    assert spec["podSelector"] == {
+        "matchExpressions": [{"key": compiler.NODE_LABEL, "operator": "Exists"}]
+    }
+    assert compiler.NODE_LABEL in pods.step()["metadata"]["labels"]
+    assert compiler.NODE_LABEL not in pods.driver()["metadata"]["labels"]
+    assert compiler.NODE_LABEL not in pods.strangers()["metadata"]["labels"]
+
+
+def test_no_rule_of_the_network_policy_is_open_to_all() -> None:
+    spec = named("NetworkPolicy", "tfx-recommender-steps")["spec"]
+    assert "ingress" not in spec
+    assert {"Ingress", "Egress"} == set(spec["policyTypes"])
+    opened = set()
+    for rule in spec["egress"]:
+        ports = {port["port"] for port in rule["ports"]}
+        for place in rule["to"]:  # a rule without `to` is open to every address
+            if "ipBlock" in place:
+                network = ipaddress.ip_network(place["ipBlock"]["cidr"])
+                assert network.is_private, network
+                opened |= {("private addresses", port) for port in ports}
+            else:
+                assert {"namespaceSelector", "podSelector"} == place.keys()
+                (namespace,) = place["namespaceSelector"]["matchLabels"].values()
+                opened |= {(namespace, port) for port in ports}
+    assert opened == {
+        ("kube-system", 53),
+        ("kubeflow", 8887), ("kubeflow", 8080), ("kubeflow", 8333), ("kubeflow", 9000),
+        ("private addresses", 443), ("private addresses", 6443),
+    }  # fmt: skip
+
+
+def mutated(pod: dict[str, Any]) -> dict[str, Any] | None:
+    """The pod as the mutating policy makes it, if it selects it."""
+    policy = named("MutatingAdmissionPolicy", "tfx-recommender-steps")["spec"]
+    if not all(holds(one["expression"], pod) for one in policy["matchConditions"]):
+        return None
+    # What this expression builds is not evaluated here.
+    (mutation,) = policy["mutations"]
+    expression = "".join(mutation["applyConfiguration"]["expression"].split())
+    assert 'containers:[Object.spec.containers{name:"main",' in expression
+    assert "readOnlyRootFilesystem:true,allowPrivilegeEscalation:false" in expression
+    changed = copy.deepcopy(pod)
+    context = pods.main(changed).setdefault("securityContext", {})
+    context.update(readOnlyRootFilesystem=True, allowPrivilegeEscalation=False)
+    return changed
+
+
+def refusals(pod: dict[str, Any]) -> list[str]:
+    """The validating policy's messages."""
+    policy = named("ValidatingAdmissionPolicy", "tfx-recommender-steps")["spec"]
+    if not all(holds(one["expression"], pod) for one in policy["matchConditions"]):
+        return []
+    variables = {one["name"]: holds(one["expression"], pod) for one in policy["variables"]}
+    return [
+        one["message"]
+        for one in policy["validations"]
+        if not holds(one["expression"], pod, variables)
+    ]
+
+
+def holds(expression: str, pod: dict[str, Any], variables: dict[str, Any] | None = None) -> bool:
+    found = cel.evaluate(expression, {"object": pod, "variables": variables})
+    assert isinstance(found, bool)
+    return found
+
+
+@pytest.mark.parametrize("name", pods.PODS)
+def test_admission_lets_kfps_pods_live_and_denies_what_no_step_needs(name: str) -> None:
+    pod, refused, read_only = pods.PODS[name]
+    changed = mutated(pod)
+    assert (changed is not None) == read_only
+    found = refusals(changed or pod)
+    if refused is None:
+        assert found == []
+    else:
+        assert len(found) == 1
+        assert refused in found[0]
+
+
+def test_a_step_that_nothing_made_read_only_is_refused() -> None:
+    (message,) = refusals(pods.step())
+    assert message == "a step's root file system must be read-only"
+
+
+def test_admission_does_not_depend_on_labels_that_a_pod_may_leave_out() -> None:
     for kind in ("MutatingAdmissionPolicy", "ValidatingAdmissionPolicy"):
         policy = named(kind, "tfx-recommender-steps")["spec"]
-        assert policy["matchConstraints"]["objectSelector"] == {"matchLabels": label}
-        assert '"tfx-recommender"' in policy["matchConditions"][0]["expression"]
+        assert "objectSelector" not in policy["matchConstraints"]
+        assert f'"{compiler.NODE_LABEL}"' in policy["matchConditions"][0]["expression"]
+        assert f'"{pods.ACCOUNT}"' in policy["matchConditions"][0]["expression"]
+    assert named("ServiceAccount", pods.ACCOUNT)

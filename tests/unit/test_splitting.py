@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from tfx_recommender.components.ratings_example_gen import splitting
 from tfx_recommender.components.ratings_example_gen.config import Split
-from tfx_recommender.components.ratings_example_gen.ratings_table import EntityTable, RatingsTable
+from tfx_recommender.components.ratings_example_gen.ratings_table import EntityColumns, RatingsTable
 from tfx_recommender.foundation.errors import BadDataError
 from tfx_recommender.transform.features import SPLITS
 
@@ -31,7 +31,7 @@ def ratings_of(rows: list[tuple[str, str, int]], rows_in_memory: int = 1000) -> 
     user, item = (pa.array(ids).dictionary_encode() for ids in (users, items))
     columns = {"user_id": user.indices.to_numpy(), "item_id": item.indices.to_numpy()}
     columns["timestamp"] = np.array(times)
-    entities = EntityTable(user.dictionary), EntityTable(item.dictionary)
+    entities = EntityColumns(user.dictionary), EntityColumns(item.dictionary)
     return RatingsTable(*entities, columns, np.ones(len(rows), bool), rows_in_memory)
 
 
@@ -75,7 +75,7 @@ def test_later_data_never_move_a_training_row_into_test(split: dict[str, Any]) -
 )
 def test_leave_last_out_equals_a_plain_implementation(pairs: set[Any], random: Any) -> None:
     rows = [(f"u{user}", f"{item}", random.randrange(4)) for user, item in pairs]
-    expected = {}
+    expected: dict[tuple[str, str], str] = {}
     for user in {row[0] for row in rows}:
         mine = sorted((r for r in rows if r[0] == user), key=lambda r: (r[2], len(r[1]), r[1]))
         names = ["train"] * len(mine)
