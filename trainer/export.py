@@ -295,13 +295,19 @@ class _ServedModel(tf.Module):
         self, liked: tf.RaggedTensor, history: Tensor, age: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Histories that begin with the liked items: as wide as they were, padded at the end."""
-        present, width = history >= 0, history.shape[1]
-        later = tf.cast(liked.row_lengths(), tf.float32)[:, None]
-        now = tf.ones_like(liked, tf.float32) * np.float32(self.now)
-        item = tf.concat([liked, tf.ragged.boolean_mask(history, present)], axis=1)
-        ages = tf.concat([now, tf.ragged.boolean_mask(age + later, present)], axis=1)
-        shape = [None, width]
-        return item.to_tensor(-1, shape=shape), ages.to_tensor(0.0, shape=shape)
+        width = history.shape[1]
+        count = tf.cast(liked.row_lengths(), tf.int32)[:, None]
+        # Where in the history each place of the result comes from; below 0 from what is liked.
+        place = tf.range(width)[None] - count
+        before = tf.maximum(place, 0)
+        item = tf.gather(history, before, batch_dims=1)
+        ages = tf.gather(age, before, batch_dims=1) + tf.cast(count, tf.float32)
+        liked_item = liked.to_tensor(-1, shape=[None, width])
+        is_liked = place < 0
+        return (
+            tf.where(is_liked, liked_item, item),
+            tf.where(is_liked, np.float32(self.now), ages),
+        )
 
 
 def _mean_raters(users: Tensor, train: Interactions, catalogue: Catalogue) -> np.ndarray:

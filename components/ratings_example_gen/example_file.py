@@ -26,7 +26,7 @@ from tfx_recommender.transform.features import (
 )
 
 # Some rows: columns by name, ids as places in their `EntityColumns`.
-Block = Mapping[str, np.ndarray]
+Rows = Mapping[str, np.ndarray]
 
 
 def write(dataset: Dataset, paths: Mapping[str, str]) -> None:
@@ -57,7 +57,7 @@ def _write(path: str, blocks: Iterable[np.ndarray]) -> None:
                 writer.write(example)
 
 
-def _entities(dataset: Dataset, splits: Iterable[str]) -> Iterator[Block]:
+def _entities(dataset: Dataset, splits: Iterable[str]) -> Iterator[Rows]:
     """The rows in which a user or an item appears first, and how often they do in train."""
     ratings = dataset.ratings
     sides = [
@@ -86,11 +86,11 @@ class _Appearances:
         self.weights = np.zeros(count, np.int64)
         self._seen = np.zeros(count, bool)
 
-    def count(self, block: Block) -> None:
+    def count(self, block: Rows) -> None:
         """Adds a block's rows to the weights."""
         self.weights += np.bincount(block[self.name], minlength=len(self.weights))
 
-    def first(self, block: Block) -> np.ndarray:
+    def first(self, block: Rows) -> np.ndarray:
         """Those rows of the next block, int [new ones], where one appears first."""
         distinct, first = np.unique(block[self.name], return_index=True)
         new = ~self._seen[distinct]
@@ -111,7 +111,7 @@ class _Encoder:
         self._users = _of_entities(USER_ID, ratings.users)
         self._items = _of_entities(ITEM_ID, ratings.items)
 
-    def examples(self, block: Block) -> np.ndarray:
+    def examples(self, block: Rows) -> np.ndarray:
         """Serialized tf.Examples, object [rows]."""
         columns = {name: pa.array(column) for name, column in block.items()}
         parts = [self._users.take(columns.pop(USER_ID)), self._items.take(columns.pop(ITEM_ID))]

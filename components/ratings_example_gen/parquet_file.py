@@ -36,7 +36,7 @@ def blocks(
     Raises:
       BadDataError: see `table_file.blocks`.
     """
-    # Without a name: it goes when it is closed, whatever happens.
+    # The file has no name, so it is freed when it is closed, whatever happens.
     with tempfile.TemporaryFile() as copy:
         with source_file.opened(path, into) as original:
             while data := original.read(_COPY_BYTES):

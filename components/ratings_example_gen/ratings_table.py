@@ -74,8 +74,10 @@ class RatingsTable:
         return RATING if RATING in self.columns else STRENGTH
 
     def by_users(self) -> Iterator[np.ndarray]:
-        """Row numbers, ascending, of some users at a time: all their rows, so that sorting them
-        takes bounded memory (a user with more than `rows_in_memory` comes alone)."""
+        """Row numbers, ascending, of some users at a time, with all rows of each.
+
+        Sorting them takes bounded memory; a user with more than `rows_in_memory` rows comes alone.
+        """
         user = self.columns[USER_ID]
         ends = np.cumsum(np.bincount(user, minlength=len(self.users.ids)))
         first, done = 0, 0
@@ -89,10 +91,10 @@ class RatingsTable:
 def read(data: Data) -> RatingsTable:
     """Reads all files.
 
-    Of several ratings of a (user, item) pair the latest counts: by timestamp, where there is
-    one, and by place in the files where times are equal or there are none. Of several events the
-    first one does, with the strengths of all: its time stands still when events are appended, so
-    that what was once learnt from is never held out later (see `splitting`).
+    Of several ratings of a (user, item) pair the latest counts: by timestamp if there is one, and
+    by place in the files if times are equal or missing. Several events of a pair become one, at the
+    time of the first and with the sum of all strengths. Appended events do not change that time, so
+    a training row is never held out later (see `splitting`).
 
     Raises:
       BadDataError: any file or row is not as the config says, or there are fewer than two users.
@@ -189,7 +191,7 @@ class _Column:
 
     def __init__(self, kind: type) -> None:
         self._kind = kind
-        # Without a name: it goes when nothing refers to it any more, whatever happens.
+        # The file has no name, so it is freed with the last reference, whatever happens.
         self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
 
     def append(self, values: np.ndarray) -> None:
@@ -222,7 +224,7 @@ def _checked_strengths(block: table_file.Block, name: str | None) -> np.ndarray:
 
 
 def _make_one_row_of_each_pair(ratings: RatingsTable, rows: np.ndarray) -> None:
-    """Settles which of these rows, all of some users, count, and what they say."""
+    """Sets `kept`, and of events the strength, for these rows: all rows of some users."""
     user, item = (ratings.columns[name][rows] for name in (USER_ID, ITEM_ID))
     pair = user.astype(np.int64) * len(ratings.items.ids) + item
     if TIMESTAMP in ratings.columns:
@@ -255,7 +257,7 @@ def _entities(
         return EntityColumns(ids)
     rows = table_file.read(file.path, file, fingerprint)
     known = rows.ids(file.id)
-    # Codes are in order of first appearance: the first that is behind its row is a second one.
+    # Codes are in order of first appearance, so the first code below its row is a repeated id.
     rows.refuse_where(
         pc.not_equal(known.indices, pa.array(np.arange(len(known)), pa.int32())),
         file.id,

@@ -53,7 +53,12 @@ class Source:
 
     def read(self, size: int) -> bytes:
         """At most so many bytes; none at the end."""
-        data = self._file.read(size)
+        try:
+            data = self._file.read(size)
+        except OSError as error:
+            raise BadDataError(
+                f"{shown(self.path, 200)}: cannot be read ({error.strerror}); check its disk"
+            ) from None
         self._hasher.update(data)
         return data
 
@@ -90,11 +95,6 @@ def opened(path: str, into: Fingerprint | None = None) -> Iterator[Source]:
         )
     with open(descriptor, "rb", buffering=0) as file:
         source = Source(path, file)
-        try:
-            yield source
-            if into is not None:
-                into.add(source.digest())
-        except OSError as error:
-            raise BadDataError(
-                f"{shown(path, 200)}: cannot be read ({error.strerror or error}); check the file"
-            ) from None
+        yield source
+        if into is not None:
+            into.add(source.digest())

@@ -103,17 +103,18 @@ class Block:
 
         ISO 8601 is UTC unless it names a zone; fractions of a second are cut off.
         """
-        given = self.columns[column]
-        if not pa.types.is_string(given.type) or not _ISO_DATE.match(given[0].as_py()):
+        text = self.columns[column]
+        if not pa.types.is_string(text.type) or not _ISO_DATE.match(text[0].as_py() or ""):
             return self.numbers(column, pa.int64())
-        text = pc.utf8_trim_whitespace(given)
-        zone = "UTC" if _ZONE.search(text[0].as_py()) else None
+        text = pc.utf8_trim_whitespace(self.text(column))
+        first = text[0].as_py()
+        zone = "UTC" if _ZONE.search(first) else None
         kind = pa.timestamp("us", zone)
         try:
             times = pc.cast(text, kind)
         except pa.ArrowInvalid:
             bad = pa.array(np.arange(len(text)) == _first_that_does_not_cast(text, kind))
-            self.refuse_where(bad, column, f"is not a time of the form {brief(given[0].as_py())}")
+            self.refuse_where(bad, column, f"is not a time of the form {brief(first)}")
             raise
         return pc.cast(pc.floor_temporal(times, unit="second").cast(pa.timestamp("s")), pa.int64())
 

@@ -72,7 +72,11 @@ def _blocks_of_lines(path: str, encoding: str, into: Fingerprint | None) -> Iter
         if compression := _COMPRESSIONS.get(os.path.splitext(path)[1]):
             stream = pa.CompressedInputStream(stream, compression)
         while True:
-            raw = stream.read(_BLOCK_BYTES)
+            try:
+                raw = stream.read(_BLOCK_BYTES)
+            except (OSError, pa.ArrowException) as error:
+                reason = shown(str(error), 200)
+                raise BadDataError(f"{path}: cannot be read ({reason}); check the file") from None
             try:
                 text = begun + decoder.decode(raw, final=not raw).encode()
             except UnicodeError as error:

@@ -23,7 +23,7 @@ Rating = TypeVar("Rating", bound=BaseModel)
 Preference = TypeVar("Preference", bound=BaseModel)
 
 
-class Model(Settings, Generic[Rating, Preference]):
+class ModelSettings(Settings, Generic[Rating, Preference]):
     """One architecture: hyperparameters of its two heads."""
 
     rating: Rating | None
@@ -43,7 +43,7 @@ class _Models(Settings):
             raise ValueError(f"name at least one of {', '.join(ARCHITECTURES)}")
         return self
 
-    def chosen(self) -> dict[str, Model[Any, Any]]:
+    def chosen(self) -> dict[str, ModelSettings[Any, Any]]:
         """Architecture -> its settings, for those that are to be trained."""
         named = {name: getattr(self, name) for name in ARCHITECTURES}
         return {name: model for name, model in named.items() if model is not None}
@@ -58,7 +58,10 @@ else:
         __base__=_Models,
         __module__=__name__,
         **{
-            name: (Model[row.rating, row.preference] | None, Field(None, description=row.summary))
+            name: (
+                ModelSettings[row.rating, row.preference] | None,
+                Field(None, description=row.summary),
+            )
             for name, row in ARCHITECTURES.items()
         },
     )

@@ -369,6 +369,7 @@ COLUMNS: dict[str, Callable[[], Any]] = {
     "dictionary": lambda: pa.array(["a", None, ""] * 20).dictionary_encode(),
     "numbers by name": lambda: pa.array([1, 2, 3] * 20).dictionary_encode(),
     "infinite": lambda: pa.array([float("inf"), float("nan"), -1e300] * 20),
+    "dates with gaps": lambda: pa.array(["2024-01-01", None, "2024-01-02"] * 20),
     "nested text": lambda: pa.array(["a\nb", "\0", "x" * 1000] * 20),
 }
 
