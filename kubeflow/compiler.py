@@ -35,7 +35,10 @@ NODE_LABEL = "tfx-recommender/node"
 # Seconds before a step's first repetition; each further pause is twice the one before.
 _FIRST_PAUSE = 60
 # Values that no config contains; `_link_to_world` finds them where a World's fields would be.
-_MARKS = World("<data_fingerprint>", "<served_digest>", ("<withdrawn>",), "<destination_state>")
+_MARKS = World(
+    *("<data_fingerprint>", "<served_digest>", ("<withdrawn>",), "<destination_state>"),
+    comparison="<comparison>",
+)
 _SYSTEM_TYPES = {
     "tfx.Examples": "system.Dataset",
     "tfx.Model": "system.Model",

@@ -83,6 +83,7 @@ def create_pipeline(
             relevance_threshold=config.relevance_threshold,
             k=config.evaluation.k,
             ranked_users=config.evaluation.ranked_users or 0,
+            comparison=world.comparison,
         ).with_id(node_id("Evaluator", name))
         nodes += [trainer, evaluator]
         candidates |= {

@@ -21,12 +21,15 @@ class World:
       served_digest: of the served model's files; "" if nothing is served.
       withdrawn: digests of models that a rollback took out of service.
       destination_state: of the serving place; changes whenever the place does.
+      comparison: the number of this night's comparison with the served model, from 1, as text;
+        `comparisons.py` counts.
     """
 
     data_fingerprint: str = ""
     served_digest: str = ""
     withdrawn: tuple[str, ...] = ()
     destination_state: str = ""
+    comparison: str = "1"
 
 
 def observe(

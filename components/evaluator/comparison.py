@@ -15,7 +15,7 @@ from google.protobuf import json_format
 from tensorflow_model_analysis.proto import config_pb2
 from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
-from tfx_recommender.components.evaluator import ranking, verdict
+from tfx_recommender.components.evaluator import ranking, sentences, verdict
 from tfx_recommender.components.evaluator.deciles import deciles
 from tfx_recommender.components.evaluator.predictions import (
     BASELINE,
@@ -27,6 +27,7 @@ from tfx_recommender.components.evaluator.predictions import (
     RATING,
     RECOMMENDED,
     SAMPLED_RANK,
+    USER,
     prediction_column,
 )
 from tfx_recommender.foundation import stopwatch
@@ -53,6 +54,8 @@ def evaluate(
     relevance_threshold: float,
     k: int,
     ranked_users: int,
+    comparison: int,
+    against: str,
     pipeline: beam.Pipeline,
     output_path: str,
 ) -> bool:
@@ -66,6 +69,8 @@ def evaluate(
       relevance_threshold: smallest label of a held-out item that is ranked.
       k: length of the lists of recommended items.
       ranked_users: users whose items are ranked, at most, drawn at random; 0: all.
+      comparison: its number since the served model was pushed, from 1.
+      against: what to call the baseline in sentences.
       pipeline: the Beam pipeline to run TFMA in.
       output_path: the folder for TFMA's results and the verdict.
 
@@ -76,6 +81,7 @@ def evaluate(
       UserError: ratings are to be compared, and a model predicts none.
     """
     config = json_format.Parse(eval_config, config_pb2.EvalConfig())
+    sentences.number_comparison(config, comparison)
     label_key = config.model_specs[0].label_key
     wanted = config.model_specs[0].prediction_keys
     batches = input_data.serialized_examples(splits[TEST]).batch(_BATCH).as_numpy_iterator()
@@ -100,6 +106,7 @@ def evaluate(
     groups = _Groups(list(slices.values()))
     columns = {name: column.take(groups.first) for name, column in slices.items()}
     columns[label_key] = groups.lists(label)
+    columns[USER] = groups.lists(users[of_test])
     columns[CATALOGUE_SIZE] = _lists(np.full(len(groups), len(item_ids)), np.ones(len(groups), int))
     for name, path in ((CANDIDATE, candidate), (BASELINE, baseline)):
         served = tf.saved_model.load(path)
@@ -138,7 +145,7 @@ def evaluate(
                 output_path=output_path,
             )
         )
-    return verdict.write(output_path)
+    return verdict.write(output_path, config, against)
 
 
 def _ratings(served: Any, serialized: list[bytes], name: str) -> np.ndarray:

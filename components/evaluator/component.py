@@ -17,6 +17,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import path_utils
 
+from tfx_recommender.components.served_baseline import DIGEST_PROPERTY
 from tfx_recommender.transform.features import SPLITS
 
 try:
@@ -38,6 +39,7 @@ def Evaluator(  # noqa: N802 - TFX names a component like a class
     relevance_threshold: Parameter[float],
     k: Parameter[int],
     ranked_users: Parameter[int],
+    comparison: Parameter[str],
     beam_pipeline: BeamComponentParameter[Pipeline] = None,
 ) -> None:
     """Scores the test split with both models and lets TFMA compute, slice and judge.
@@ -56,15 +58,17 @@ def Evaluator(  # noqa: N802 - TFX names a component like a class
       relevance_threshold: smallest label of a held-out item that is ranked.
       k: length of the lists of recommended items.
       ranked_users: users whose items are ranked, at most, drawn at random; 0: all.
+      comparison: the number of this comparison with the served model, from 1 (`evidence.py` says
+        what for).
       beam_pipeline: given by TFX.
     """
     # Not above: the process that launches nodes declares them only.
-    from tfx_recommender.components.evaluator import comparison
+    from tfx_recommender.components.evaluator import comparison as two_models
 
     splits = {
         name: os.path.join(artifact_utils.get_split_uri([examples], name), "*") for name in SPLITS
     }
-    blessed = comparison.evaluate(
+    blessed = two_models.evaluate(
         splits,
         path_utils.serving_model_path(model.uri),
         path_utils.serving_model_path(baseline.uri),
@@ -72,6 +76,8 @@ def Evaluator(  # noqa: N802 - TFX names a component like a class
         relevance_threshold,
         k,
         ranked_users,
+        int(comparison),
+        "served" if baseline.get_string_custom_property(DIGEST_PROPERTY) else "baseline",
         beam_pipeline,
         evaluation.uri,
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tfx_recommender.components.evaluator.predictions import BASELINE, CANDIDATE
 
 if TYPE_CHECKING:
-    from tensorflow_model_analysis.proto import validation_result_pb2
+    from tensorflow_model_analysis.proto import config_pb2, validation_result_pb2
 
 _FILE = "verdict.json"
 _NUMBER = "doubleValue"
@@ -22,13 +22,15 @@ SliceKey = tuple[tuple[str, str], ...]
 """((feature, value), …); () is all rows."""
 
 
-def write(evaluation_uri: str) -> bool:
+def write(evaluation_uri: str, config: config_pb2.EvalConfig, against: str) -> bool:
     """Extracts the verdict from what TFMA wrote to the folder; returns whether every gate passed.
 
-    `verdict.json`: `reasons`, and for `candidate` and `baseline` a list, all rows first, of
+    `verdict.json`: `reasons`; `comparisons`: a sentence for each gate that compares; and for `candidate` and `baseline` a list, all rows first, of
     `slice` ([feature, value] pairs) and `metrics` (name -> number; null where it is not finite).
     """
     import tensorflow_model_analysis as tfma
+
+    from tfx_recommender.components.evaluator import sentences
 
     found: dict[str, Any] = {}
     for model in (CANDIDATE, BASELINE):
@@ -38,7 +40,12 @@ def write(evaluation_uri: str) -> bool:
             for key, outputs in sorted(result.slicing_metrics, key=lambda slice: slice[0])
         ]
     validation = tfma.load_validation_result(evaluation_uri)
-    found["reasons"] = _reasons(validation)
+    metrics = (found[model][0]["metrics"] for model in (CANDIDATE, BASELINE))
+    said = sentences.of(config, against, *metrics)
+    found["reasons"] = _reasons(validation, said)
+    found["comparisons"] = [
+        text for name, text in said.items() if name.endswith(sentences.LOWER_BOUND)
+    ]
     with open(os.path.join(evaluation_uri, _FILE), "w", encoding="utf-8") as file:
         json.dump(found, file, indent=2, allow_nan=False)
     return validation.validation_ok
@@ -69,6 +76,11 @@ def reasons(evaluation_uri: str) -> list[str]:
     return _read(evaluation_uri)["reasons"]
 
 
+def comparisons(evaluation_uri: str) -> list[str]:
+    """How the candidate compares with the baseline, a line for each gate that asks."""
+    return _read(evaluation_uri)["comparisons"]
+
+
 def _read(evaluation_uri: str) -> dict[str, Any]:
     with open(os.path.join(evaluation_uri, _FILE), encoding="utf-8") as file:
         return json.load(file)
@@ -79,7 +91,7 @@ def _finite(metrics: dict[str, Any]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in numbers.items()}
 
 
-def _reasons(validation: validation_result_pb2.ValidationResult) -> list[str]:
+def _reasons(validation: validation_result_pb2.ValidationResult, said: dict[str, str]) -> list[str]:
     if validation.validation_ok:
         return []
     lines = []
@@ -88,7 +100,8 @@ def _reasons(validation: validation_result_pb2.ValidationResult) -> list[str]:
             f"{key.column} {key.bytes_value.decode()}" for key in one.slice_key.single_slice_keys
         )
         for failure in one.failures:
-            lines.append(_reason(failure) + (f" (slice {place})" if place else ""))
+            text = said.get(failure.metric_key.name) or _reason(failure)
+            lines.append(text + (f" (slice {place})" if place else ""))
     for missing in validation.missing_slices:
         lines.append(f"no test row in slice {', '.join(missing.feature_keys)}")
     return lines or ["no metric could be checked"]
@@ -99,10 +112,6 @@ def _reason(failure: validation_result_pb2.ValidationFailure) -> str:
     value = failure.metric_value.double_value.value
     if not failure.HasField("metric_value") or math.isnan(value):
         return f"{name} is not a number"
-    if failure.metric_threshold.HasField("change_threshold"):
-        change = failure.metric_threshold.change_threshold
-        needed = change.absolute.value
-        return f"{name} changes by {value:+.4f} against the baseline, {needed:+.4f} is asked for"
     bound = failure.metric_threshold.value_threshold
     if bound.HasField("upper_bound") and value > bound.upper_bound.value:
         return f"{name} {value:.4f} is above the bound {bound.upper_bound.value:g}"

@@ -6,7 +6,7 @@ Neither TFX nor TensorFlow is imported: a wrong config is answered at once.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, Field, create_model, model_validator
 
@@ -91,20 +91,36 @@ class RmseBound(Settings):
     """Largest RMSE that may be pushed."""
 
 
-class RmseGate(RmseBound):
-    """What a model's RMSE must be."""
-
-    min_improvement: Annotated[float, Field(ge=0)] = 0.0001
-    """How far it must lie below the baseline's."""
+Policy = Literal["better", "not_worse"]
 
 
-class HitRateGate(Settings):
-    """What a model's HitRate@K must be."""
+class Comparison(Settings):
+    """How a model must compare with the served one, row by row on the same test rows."""
+
+    policy: Policy | None = "better"
+    """better: the lower confidence bound of the improvement must reach `min_improvement`; not_worse:
+    it must reach -`margin`, for those to whom a fresh model is worth that risk on each push."""
+    min_improvement: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0001
+    """Smallest improvement that counts as one, in the metric's own unit."""
+    margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.01
+    """Largest loss that does not matter; with `better`, the gain beyond `min_improvement` by which
+    the number of test rows that would decide is reckoned."""
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
+    """How sure it must be that no push breaks this, over all nights from one push to the next and
+    all models of a night together."""
+
+
+class RmseGate(RmseBound, Comparison):
+    """What a model's RMSE must be, and how far below the served model's."""
+
+
+class HitRateGate(Comparison):
+    """What a model's HitRate@K must be, and how far above the served model's."""
 
     min: Annotated[float, Field(ge=0, lt=1)]
     """Smallest HitRate@K that may be pushed."""
     min_improvement: Annotated[float, Field(ge=0, lt=1)] = 0.0001
-    """How far it must lie above the baseline's."""
+    """Smallest improvement that counts as one."""
 
 
 class Bounds(Settings):
@@ -133,6 +149,28 @@ class ShareBounds(Bounds):
     """Largest value that may be pushed."""
 
 
+class _MayCompare(Comparison):
+    """Bounds beside which a policy may stand."""
+
+    policy: Policy | None = None
+    """As of RMSE and HitRate@K; null: the metric is bounded only, and not compared."""
+
+    @model_validator(mode="after")
+    def _check_policy(self) -> _MayCompare:
+        of_a_policy = sorted(self.model_fields_set & {*Comparison.model_fields} - {"policy"})
+        if self.policy is None and of_a_policy:
+            raise ValueError(f"{of_a_policy[0]}: needs a policy, better or not_worse")
+        return self
+
+
+class ComparedBounds(_MayCompare, Bounds):
+    """One bound or both, and perhaps a comparison with the served model."""
+
+
+class ComparedShareBounds(_MayCompare, ShareBounds):
+    """The same of a metric between 0 and 1."""
+
+
 class Gates(Settings):
     """A model is blessed if it passes all that are given; each can stop it alone."""
 
@@ -140,7 +178,7 @@ class Gates(Settings):
     """For ratings, and needed there."""
     hit_rate: HitRateGate
     """For rankings."""
-    mae: Bounds | None = None
+    mae: ComparedBounds | None = None
     """Mean absolute error of ratings."""
     rating_bias: Bounds | None = None
     """Mean predicted less mean actual rating."""
@@ -152,7 +190,7 @@ class Gates(Settings):
     """RMSE in the worst decile of test rows by how many training ratings the user has."""
     rmse_by_item_popularity_decile: RmseBound | None = None
     """RMSE in the worst decile of test rows by how many training ratings the item has."""
-    ndcg: ShareBounds | None = None
+    ndcg: ComparedShareBounds | None = None
     """NDCG@K."""
     coverage: ShareBounds | None = None
     """Share of the catalogue among the first K items of all users."""
@@ -161,12 +199,24 @@ class Gates(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> Gates:
-        of_ratings = 0.0 if self.rmse is None else self.rmse.min_improvement
-        if of_ratings == 0 and self.hit_rate.min_improvement == 0:
+        gates = self.compared().values()
+        if not gates:
+            raise ValueError("one gate must have a policy, or the served model counts for nothing")
+        asked = [gate.min_improvement for gate in gates if gate.policy == "better"]
+        if asked and not any(asked):
             raise ValueError(
                 "one min_improvement must be above 0, or the served model would beat itself"
             )
         return self
+
+    def compared(self) -> dict[str, Comparison]:
+        """Metric -> its gate, of those that compare with the served model."""
+        gates = {name: getattr(self, name) for name in Gates.model_fields}
+        return {
+            name: gate
+            for name, gate in gates.items()
+            if isinstance(gate, Comparison) and gate.policy is not None
+        }
 
 
 def _selectable(metric: str) -> str:
@@ -182,6 +232,8 @@ class Evaluation(Settings):
 
     gates: Gates
     """What stops a model."""
+    at_least_rows: Annotated[int, Field(ge=2)] = 300
+    """Fewest test rows that a comparison may rest on; of fewer nothing is pushed."""
     k: Annotated[int, Field(ge=1)] = 10
     """K of HitRate@K, NDCG@K and the lists behind coverage and Gini."""
     relevance_threshold: float | None = None
@@ -189,7 +241,8 @@ class Evaluation(Settings):
     always do."""
     ranked_users: Annotated[int, Field(ge=1)] | None = None
     """Users whose held-out items are ranked, at most, drawn at random, the same for both models;
-    null: all. Of a sample, gates on HitRate@K and NDCG@K decide by the lower confidence bound."""
+    null: all. Of a sample, the smallest HitRate@K and NDCG@K are asked of the lower confidence
+    bound."""
     slices: tuple[str, ...] = ()
     """Features by whose values the metrics are broken down; a slice without a number blocks."""
     select_by: Annotated[str, AfterValidator(_selectable)] = "hit_rate"
