@@ -12,6 +12,7 @@ from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
 from tfx_recommender.components.evaluator.component import BLESSED_PROPERTY
+from tfx_recommender.components.model_selector import PROVED_PROPERTY
 from tfx_recommender.components.serving import served_models
 
 PUSHED_PROPERTY = "pushed"
@@ -27,6 +28,7 @@ def Pusher(  # noqa: N802 - TFX names a component like a class
     destination_state: Parameter[str],
     record: Parameter[str],
     withdrawn: Parameter[str],
+    comparison: Parameter[str],
 ) -> None:
     """Pushes the blessed champion; without a blessing nothing is touched.
 
@@ -40,6 +42,8 @@ def Pusher(  # noqa: N802 - TFX names a component like a class
       record: JSON, what the version's push record says besides version and digest.
       withdrawn: JSON list, digests of models that a rollback took out of service; the new push
         record carries them on.
+      comparison: the number of this comparison with the served model. Where the champion was not
+        proved better, the record carries it on, and the version that was, the anchor.
     """
     pushed.set_int_custom_property(PUSHED_PROPERTY, 0)
     if blessing.get_int_custom_property(BLESSED_PROPERTY) != 1:
@@ -48,6 +52,12 @@ def Pusher(  # noqa: N802 - TFX names a component like a class
         "model": model.get_string_custom_property("name"),
         "withdrawn": json.loads(withdrawn),
     }
+    served = served_models.served(serving_directory)
+    if served and not model.get_int_custom_property(PROVED_PROPERTY):
+        record_of_model |= {
+            served_models.ANCHOR: served.record.get(served_models.ANCHOR, served.version),
+            served_models.COMPARISONS: int(comparison),
+        }
     path = path_utils.serving_model_path(model.uri)
     version = served_models.push(path, serving_directory, record_of_model)
     pushed.set_int_custom_property(PUSHED_PROPERTY, 1)

@@ -12,13 +12,11 @@ import json
 import os
 from typing import Any
 
-from tfx_recommender.components.serving.served_models import ServedModel
+from tfx_recommender.components.serving.served_models import COMPARISONS, ServedModel
 from tfx_recommender.foundation.errors import UserError
 from tfx_recommender.pipeline.settings.config import Config
 
 FILE = "comparisons.json"
-RECORD_KEY = "comparisons"
-"""In a push record: comparisons before this version, which is no new model, appeared."""
 
 
 def number(root: str, config: Config, served: ServedModel | None, data_fingerprint: str) -> int:
@@ -57,7 +55,8 @@ def number_by_date(served: ServedModel | None, now: datetime.datetime) -> int:
 
 
 def _before(served: ServedModel | None) -> int:
-    return int(served.record.get(RECORD_KEY, 0)) if served else 0
+    """Those that were made before the served version appeared, which proved nothing new."""
+    return int(served.record.get(COMPARISONS, 0)) if served else 0
 
 
 def _night(config: Config, data_fingerprint: str) -> str:

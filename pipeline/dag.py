@@ -106,6 +106,7 @@ def create_pipeline(
         destination_state=world.destination_state,
         record=json.dumps(push_record(config.data, config.split)),
         withdrawn=json.dumps(sorted(world.withdrawn)),
+        comparison=world.comparison,
     )
     return _pipeline(config, [*nodes, selector, pusher], pipeline_root)
 

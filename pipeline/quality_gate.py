@@ -10,8 +10,11 @@ from tensorflow_model_analysis.proto import config_pb2
 
 from tfx_recommender.components.evaluator import catalogue
 from tfx_recommender.components.evaluator.predictions import (
+    ANCHOR_RANK,
+    ANCHOR_RATING,
     BASELINE,
     CANDIDATE,
+    RATING,
     USER,
     prediction_column,
 )
@@ -36,7 +39,11 @@ def eval_config(config: Config) -> str:
     """
     columns = config.data.columns()
     metrics = config.metrics()
-    outputs = sorted({USER} | {output for metric in metrics for output in metric.needs})
+    wanted = {USER} | {output for metric in metrics for output in metric.needs}
+    compared = config.evaluation.gates.compared()
+    if any(gate.policy == "not_worse" for gate in compared.values()):
+        wanted |= {ANCHOR_RANK} | ({ANCHOR_RATING} if RATING in wanted else set())
+    outputs = sorted(wanted)
     result = config_pb2.EvalConfig()
     for name in (CANDIDATE, BASELINE):
         result.model_specs.add(
@@ -83,12 +90,17 @@ def eval_config(config: Config) -> str:
                 bound.value_threshold.lower_bound.value = least
         elif least is not None:
             _on_slices(added).value_threshold.lower_bound.value = least
-    for name, comparison in config.evaluation.gates.compared().items():
+    for name, comparison in compared.items():
         metric = catalogue.METRICS[name]
         asked = {"confidence": comparison.confidence, "candidates": len(config.models.chosen())}
         add(metric, "improvement")
         bound = _on_slices(add(metric, "improvement_lower_bound", **asked))
         bound.value_threshold.lower_bound.value = _least_improvement(comparison)
+        if comparison.policy == "not_worse":
+            # Many small losses would add up: the last model proved better is asked as well.
+            proved = asked | {"difference": comparison.min_improvement}
+            bound = _on_slices(add(metric, "anchor_lower_bound", **proved))
+            bound.value_threshold.lower_bound.value = -comparison.margin
         rows = _on_slices(add(metric, "improvement_rows"))
         rows.value_threshold.lower_bound.value = config.evaluation.at_least_rows
         add(metric, "improvement_users")

@@ -18,6 +18,9 @@ from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 from tfx_recommender.components.evaluator import ranking, sentences, verdict
 from tfx_recommender.components.evaluator.deciles import deciles
 from tfx_recommender.components.evaluator.predictions import (
+    ANCHOR,
+    ANCHOR_RANK,
+    ANCHOR_RATING,
     BASELINE,
     CANDIDATE,
     CATALOGUE_SIZE,
@@ -50,6 +53,7 @@ def evaluate(
     splits: Mapping[str, str],
     candidate: str,
     baseline: str,
+    anchor: str | None,
     eval_config: str,
     relevance_threshold: float,
     k: int,
@@ -65,6 +69,7 @@ def evaluate(
       splits: split -> file pattern of its tf.Examples.
       candidate: the candidate's SavedModel.
       baseline: the baseline's SavedModel.
+      anchor: that of the last model that was proved better; None: it is the baseline.
       eval_config: TFMA's EvalConfig as JSON.
       relevance_threshold: smallest label of a held-out item that is ranked.
       k: length of the lists of recommended items.
@@ -108,7 +113,11 @@ def evaluate(
     columns[label_key] = groups.lists(label)
     columns[USER] = groups.lists(users[of_test])
     columns[CATALOGUE_SIZE] = _lists(np.full(len(groups), len(item_ids)), np.ones(len(groups), int))
-    for name, path in ((CANDIDATE, candidate), (BASELINE, baseline)):
+    is_anchored = ANCHOR_RANK in wanted
+    models = {CANDIDATE: candidate, BASELINE: baseline}
+    if is_anchored and anchor is not None:
+        models[ANCHOR] = anchor
+    for name, path in models.items():
         served = tf.saved_model.load(path)
         with stopwatch.timed("ranked in the whole catalogue"):
             rankings = ranking.rank(
@@ -133,6 +142,10 @@ def evaluate(
             outputs |= {RATING: groups.lists(rating), DECILE: groups.lists(deciles(rating))}
         for output, values in outputs.items():
             columns[prediction_column(name, output)] = values
+    if is_anchored and anchor is None:
+        for output, shared in ((RATING, ANCHOR_RATING), (RANK, ANCHOR_RANK)):
+            if output in wanted:
+                columns[shared] = columns[prediction_column(BASELINE, output)]
     rows = pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
     with pipeline:
         _ = (

@@ -17,7 +17,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import path_utils
 
-from tfx_recommender.components.served_baseline import DIGEST_PROPERTY
+from tfx_recommender.components.served_baseline import ANCHOR_FOLDER, DIGEST_PROPERTY
 from tfx_recommender.transform.features import SPLITS
 
 try:
@@ -72,6 +72,7 @@ def Evaluator(  # noqa: N802 - TFX names a component like a class
         splits,
         path_utils.serving_model_path(model.uri),
         path_utils.serving_model_path(baseline.uri),
+        anchor if os.path.isdir(anchor := os.path.join(baseline.uri, ANCHOR_FOLDER)) else None,
         eval_config,
         relevance_threshold,
         k,

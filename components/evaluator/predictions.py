@@ -11,8 +11,11 @@ SAMPLED_RANK = "sampled_rank"
 RECOMMENDED = "recommended"
 CATALOGUE_SIZE = "catalogue_size"
 USER = "user_code"
+# What a third model predicts: the last one that was proved better (see `evidence.py`).
+ANCHOR = "anchor"
+ANCHOR_RATING, ANCHOR_RANK = f"{ANCHOR}_{RATING}", f"{ANCHOR}_{RANK}"
 # What both models have in common.
-_SHARED = (CATALOGUE_SIZE, USER)
+_SHARED = (CATALOGUE_SIZE, USER, ANCHOR_RATING, ANCHOR_RANK)
 OF_RATINGS = (RATING, DECILE)
 OF_RANKS = (RANK, SAMPLED_RANK)
 OF_LISTS = (RECOMMENDED, CATALOGUE_SIZE)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tensorflow_model_analysis.proto import config_pb2
 
 LOWER_BOUND, ROWS = "_improvement_lower_bound", "_improvement_rows"
+ANCHOR_BOUND = "_anchor_lower_bound"
 
 Metrics = Mapping[str, float | None]
 
@@ -42,14 +43,44 @@ def of(
     for metric in config.metrics_specs[0].metrics:
         settings = json.loads(metric.config)
         name = settings["name"]
-        if not name.endswith((LOWER_BOUND, ROWS)):
+        if not name.endswith((LOWER_BOUND, ROWS, ANCHOR_BOUND)):
             continue
         needed = metric.per_slice_thresholds[0].threshold.value_threshold.lower_bound.value
         if name.endswith(ROWS):
             said[name] = _rows(settings, needed, candidate)
+        elif name.endswith(ANCHOR_BOUND):
+            said[name] = _anchor(settings, needed, candidate)
         else:
             said[name] = _improvement(settings, needed, against, candidate, baseline)
     return said
+
+
+def is_proved_better(config: config_pb2.EvalConfig, candidate: Metrics) -> bool:
+    """Whether each metric that may be not worse is better than the anchor's, by what counts."""
+    for metric in config.metrics_specs[0].metrics:
+        settings = json.loads(metric.config)
+        if settings["name"].endswith(ANCHOR_BOUND):
+            bound = candidate.get(settings["name"])
+            if bound is None or bound < settings["difference"]:
+                return False
+    return True
+
+
+def _anchor(settings: dict[str, Any], needed: float, candidate: Metrics) -> str:
+    heading = catalogue.METRICS[settings["metric"]].reported_heading(settings["k"])
+    bound = candidate.get(settings["name"])
+    if bound is None:
+        return f"{heading} cannot be compared with that of the last model that was proved better"
+    return (
+        f"{heading} against the last model that was proved better: at least {_plain(bound)} with"
+        f" {100 * _confidence(settings):.4g} % confidence, {_plain(needed)} needed"
+    )
+
+
+def _confidence(settings: dict[str, Any]) -> float:
+    return evidence.confidence(
+        settings["confidence"], settings["candidates"], settings["comparison"]
+    )
 
 
 def _improvement(
@@ -62,7 +93,7 @@ def _improvement(
     if gain is None or bound is None or own is None or other is None:
         return f"{heading} cannot be compared: a model's figure, or its spread, is not a number"
     number = settings["comparison"]
-    confidence = evidence.confidence(settings["confidence"], settings["candidates"], number)
+    confidence = _confidence(settings)
     size = _plain(abs(gain))
     change = "no difference" if gain == 0 else f"{'better' if gain > 0 else 'worse'} by {size}"
     text = (

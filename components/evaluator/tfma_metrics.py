@@ -11,7 +11,9 @@ model
   this one is not; NaN: a score was NaN);
 - `recommended`: for each user whose first ranked row is among these, the first K items as positions
   in the catalogue, NO_ITEM where none is left, NO_SCORE for lists made of NaN scores;
-- `user_code`, the number of the row's user, and `catalogue_size`, one number: both models' alike.
+- `user_code`, the number of the row's user, and `catalogue_size`, one number: both models' alike;
+- `anchor_rating` and `anchor_rank`, where a policy asks for them: those of the last model that was
+  proved better.
 
 Metrics that share their sums share one Beam combiner per model. A metric is NaN where no row
 counts; NaN passes no gate. What tells of both models, row by row, is reported for the candidate.
@@ -32,6 +34,7 @@ from tensorflow_model_analysis.metrics import metric_types, metric_util
 
 from tfx_recommender.components.evaluator import catalogue, evidence
 from tfx_recommender.components.evaluator.predictions import (
+    ANCHOR,
     BASELINE,
     CATALOGUE_SIZE,
     DECILE,
@@ -146,9 +149,17 @@ class _PairTerms(_RowTerms):
     A user who is not sampled comes along with no row.
     """
 
-    def __init__(self, model: str, row: catalogue.RowMetric, k: int) -> None:
-        super().__init__(model, f"{row.name}_pairs_at_{k}")
-        self.row, self.k = row, k
+    def __init__(self, model: str, row: catalogue.RowMetric, k: int, against: str) -> None:
+        super().__init__(model, f"{row.name}_{against}_pairs_at_{k}")
+        self.row, self.k, self.against = row, k, against
+
+    def both(self, extracts: types.Extracts, output: str) -> Iterator[np.ndarray]:
+        """The candidate's prediction, and that of the model which it is compared with."""
+        yield self.predicted(extracts, output)
+        if self.against == ANCHOR:
+            yield self.predicted(extracts, f"{ANCHOR}_{output}")
+        else:
+            yield self.predicted(extracts, output, self.against)
 
     def process(self, extracts: types.Extracts) -> Iterator[np.ndarray]:
         if self.model == BASELINE:
@@ -157,16 +168,16 @@ class _PairTerms(_RowTerms):
         if isinstance(self.row, catalogue.ErrorMetric):
             label = extracts[constants.LABELS_KEY][self.model].ravel().astype(float)
             own, baseline = (
-                self.row.of_errors(self.predicted(extracts, RATING, model).astype(float) - label)
-                for model in ("", BASELINE)
+                self.row.of_errors(rating.astype(float) - label)
+                for rating in self.both(extracts, RATING)
             )
             yield evidence.user_parts(user, own, baseline)
         elif isinstance(self.row, catalogue.RankingMetric):
             rank = self.predicted(extracts, RANK)
             is_ranked = _is_ranked(rank)
             own, baseline = (
-                self.row.of_rows(self.predicted(extracts, self.row.rank, model)[is_ranked], self.k)
-                for model in ("", BASELINE)
+                self.row.of_rows(ranks[is_ranked], self.k)
+                for ranks in self.both(extracts, self.row.rank)
             )
             yield evidence.user_parts(user[is_ranked], own, baseline)
             yield evidence.unseen_parts(user[rank == NOT_SAMPLED])
@@ -300,6 +311,7 @@ def _improvement(pairs: _Paired) -> tuple[float, ...]:
 _STATISTICS: dict[str, Callable[[_Paired], tuple[float, ...]]] = {
     "lower_bound": lambda pairs: (pairs.itself().lower_bound(pairs.wanted.confidence),),
     "improvement": _improvement,
+    "anchor_lower_bound": lambda pairs: (pairs.improvement().lower_bound(pairs.confidence),),
     "improvement_lower_bound": lambda pairs: (pairs.improvement().lower_bound(pairs.confidence),),
     "improvement_rows": lambda pairs: (pairs.improvement().rows,),
     "improvement_users": lambda pairs: (pairs.improvement().users,),
@@ -310,9 +322,10 @@ _STATISTICS: dict[str, Callable[[_Paired], tuple[float, ...]]] = {
 
 
 def _of_pairs(row: catalogue.RowMetric, k: int, statistic: str, wanted: _Wanted) -> _Parts:
+    against = ANCHOR if statistic == "anchor_lower_bound" else BASELINE
     return _Parts(
-        f"_{row.name}_pairs_at_{k}",
-        lambda model: _PairTerms(model, row, k),
+        f"_{row.name}_{against}_pairs_at_{k}",
+        lambda model: _PairTerms(model, row, k, against),
         _UserSumsCombineFn,
         lambda sums: _STATISTICS[statistic](_Paired(row, sums, wanted)),
     )

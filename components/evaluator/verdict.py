@@ -25,7 +25,8 @@ SliceKey = tuple[tuple[str, str], ...]
 def write(evaluation_uri: str, config: config_pb2.EvalConfig, against: str) -> bool:
     """Extracts the verdict from what TFMA wrote to the folder; returns whether every gate passed.
 
-    `verdict.json`: `reasons`; `comparisons`: a sentence for each gate that compares; and for `candidate` and `baseline` a list, all rows first, of
+    `verdict.json`: `reasons`; `comparisons`: a sentence for each gate that compares; whether it is
+    `proved_better` than the last model that was, or only not worse in some metric; and for `candidate` and `baseline` a list, all rows first, of
     `slice` ([feature, value] pairs) and `metrics` (name -> number; null where it is not finite).
     """
     import tensorflow_model_analysis as tfma
@@ -46,6 +47,7 @@ def write(evaluation_uri: str, config: config_pb2.EvalConfig, against: str) -> b
     found["comparisons"] = [
         text for name, text in said.items() if name.endswith(sentences.LOWER_BOUND)
     ]
+    found["proved_better"] = sentences.is_proved_better(config, found[CANDIDATE][0]["metrics"])
     with open(os.path.join(evaluation_uri, _FILE), "w", encoding="utf-8") as file:
         json.dump(found, file, indent=2, allow_nan=False)
     return validation.validation_ok
@@ -79,6 +81,11 @@ def reasons(evaluation_uri: str) -> list[str]:
 def comparisons(evaluation_uri: str) -> list[str]:
     """How the candidate compares with the baseline, a line for each gate that asks."""
     return _read(evaluation_uri)["comparisons"]
+
+
+def is_proved_better(evaluation_uri: str) -> bool:
+    """Whether every metric that may be not worse is proved better than the anchor's."""
+    return _read(evaluation_uri)["proved_better"]
 
 
 def _read(evaluation_uri: str) -> dict[str, Any]:

@@ -174,7 +174,10 @@ def _numbers(metrics: dict[str, float]) -> dict[str, float | None]:
 
 def _of_both(metrics: dict[str, Any]) -> dict[str, Any]:
     """Without what tells of both models, and is the candidate's."""
-    return {name: value for name, value in metrics.items() if "_improvement" not in name}
+    of_both = ("_improvement", "_anchor_lower_bound")
+    return {
+        name: value for name, value in metrics.items() if not any(part in name for part in of_both)
+    }
 
 
 def _finite(value: float) -> float | None:

@@ -14,7 +14,8 @@ that cannot read its config, or finds another run at work in the root, leaves it
   `comparisons` (a line for each gate with a policy, passed or not). Of each such metric
   `…_improvement` on the baseline (above 0: better), its `…_standard_error`, `…_lower_bound` (which
   decided), `…_rows` and `…_users` that it rests on, and `…_rows_to_tell`: so many test rows would
-  tell a difference of the gate's `margin`.
+  tell a difference of the gate's `margin`; where a policy is `not_worse`, `…_anchor_lower_bound`,
+  against the last model that was proved better.
 - `baseline`: the same metrics of what the models were compared with, and `model`, what that was.
 - `champion`: the architecture that was chosen; null: none was blessed.
 - `pushed_version`: the version that this run pushed; null: it pushed none.

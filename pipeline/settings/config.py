@@ -98,8 +98,9 @@ class Comparison(Settings):
     """How a model must compare with the served one, row by row on the same test rows."""
 
     policy: Policy | None = "better"
-    """better: the lower confidence bound of the improvement must reach `min_improvement`; not_worse:
-    it must reach -`margin`, for those to whom a fresh model is worth that risk on each push."""
+    """better: the lower confidence bound of the improvement must reach `min_improvement`. not_worse,
+    for those to whom a fresh model is worth a small loss: it must reach -`margin`, against the
+    served model and against the last one that was proved better, so that losses do not add up."""
     min_improvement: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0001
     """Smallest improvement that counts as one, in the metric's own unit."""
     margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.01

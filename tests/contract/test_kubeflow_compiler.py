@@ -109,7 +109,11 @@ def test_k5_all_that_lies_outside_is_computed_in_the_run(
         "served_digest": {"ServedBaseline.served_digest", "ModelSelector.served_digest"},
         "withdrawn": {"ModelSelector.withdrawn", "Pusher.withdrawn"},
         "destination_state": {"Pusher.destination_state"},
-        "comparison": {"Evaluator-mf.comparison", "Evaluator-hybrid.comparison"},
+        "comparison": {
+            "Evaluator-mf.comparison",
+            "Evaluator-hybrid.comparison",
+            "Pusher.comparison",
+        },  # fmt: skip
     }
     assert set(read) == {field.name for field in dataclasses.fields(World)}
     outputs = spec["components"]["comp-World"]["outputDefinitions"]["parameters"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,13 @@ from tests.conftest import table_of, write_config, write_small_data
 from tests.pipeline.test_story import tree
 from tfx_recommender.components.serving import served_models
 from tfx_recommender.pipeline.local import summary
-from tfx_recommender.pipeline.settings.config import Bounds, RmseBound, ShareBounds
+from tfx_recommender.pipeline.settings.config import (
+    Bounds,
+    HitRateGate,
+    RmseBound,
+    RmseGate,
+    ShareBounds,
+)
 from tfx_recommender.transform.features import SPLITS
 
 pytestmark = pytest.mark.slow
@@ -179,6 +186,7 @@ class Gate:
             destination_state=world.destination_state,
             record="{}",
             withdrawn="[]",
+            comparison=comparison,
         )
         nodes = [examples, baseline, model.with_id("Candidate"), evaluator, selector, pusher]
         record = summary.Run()
@@ -203,13 +211,13 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
     folder = tmp_path_factory.mktemp("gate")
     write_small_data(folder)
     gate = Gate(folder)
-    # Served is a model that can be beaten and missed, a little, in either way.
-    served = gate.export(rating_offset=0.1, foresight=2.0)
+    # Served is a model that can be beaten and missed in either way, by more than chance.
+    served = gate.export(rating_offset=0.3, foresight=-1.0)
     served_models.push(f"{served}/Format-Serving", gate.serving, {})
     return gate
 
 
-WORSE_RATING, WORSE_RANKING = {"rating_offset": 0.15}, {"foresight": 0.0}
+WORSE_RATING, WORSE_RANKING = {"rating_offset": 0.6}, {"foresight": -20.0}
 BETTER_RATING, BETTER_RANKING = {"rating_offset": 0.0}, {"foresight": 20.0}
 
 
@@ -219,7 +227,7 @@ BETTER_RATING, BETTER_RANKING = {"rating_offset": 0.0}, {"foresight": 20.0}
         (WORSE_RATING | BETTER_RANKING, {"RMSE"}),
         (BETTER_RATING | WORSE_RANKING, {"HitRate@5"}),
         (WORSE_RATING | WORSE_RANKING, {"RMSE", "HitRate@5"}),
-        ({"shuffled": True}, {"RMSE", "HitRate@5"}),
+        ({"shuffled": True, "foresight": -20.0}, {"RMSE", "HitRate@5"}),
     ],
     ids=["worse in RMSE only", "worse in HitRate only", "worse in both", "shuffled labels"],
 )
@@ -245,9 +253,7 @@ def test_m1_the_served_model_does_not_beat_itself(gate: Gate) -> None:
     assert "it is what is served" in verdict["reasons"]
     assert any(
         reason.startswith("HitRate@5 ")
-        and reason.endswith(
-            ": no difference (at least 0 with 97.5 % confidence), 0.0001 needed"
-        )
+        and reason.endswith(": no difference (at least 0 with 97.5 % confidence), 0.0001 needed")
         for reason in verdict["reasons"]
     )
     assert tree(gate.serving) == before
@@ -295,6 +301,55 @@ def test_m3_a_missing_slice_blocks(gate: Gate) -> None:
     assert not verdict["blessed"]
     assert "no test row in slice zodiac" in verdict["reasons"]
     assert tree(gate.serving) == before
+
+
+def test_m10_too_few_test_rows_block_and_the_reason_says_how_many_would_do(gate: Gate) -> None:
+    better = gate.export(**BETTER_RATING, **BETTER_RANKING)
+    verdict = gate.judge(better, at_least_rows=100_000)
+    assert not verdict["blessed"]
+    for heading in ("RMSE", "HitRate@5"):
+        pattern = (
+            rf"{heading} was compared on \d+ test rows of \d+ users, 100000 rows are needed;"
+            r" about [\d,]+ would decide"
+        )
+        assert [reason for reason in verdict["reasons"] if re.fullmatch(pattern, reason)]
+
+
+def test_m10_each_further_comparison_asks_for_more(gate: Gate) -> None:
+    """After a million nights the very model that the first would push is noise."""
+    verdict = gate.judge(gate.export(**BETTER_RATING, **BETTER_RANKING), comparison="1000000")
+    assert not verdict["blessed"]
+    assert all("; it is comparison 1000000 with that model" in text for text in verdict["reasons"])
+
+
+def test_m10_not_worse_lets_a_small_loss_pass_but_not_their_sum(gate: Gate) -> None:
+    """Each step is within the margin; the second is compared with where the first began, too."""
+    serving, gate.serving = gate.serving, str(gate.folder / "steps")
+    try:
+        first = gate.export(rating_offset=0.3, foresight=-1.0)
+        proved = served_models.push(f"{first}/Format-Serving", gate.serving, {})
+        policy: dict[str, Any] = {
+            "rmse": RmseGate(max=2, policy="not_worse", margin=0.12),
+            "hit_rate": HitRateGate(min=0.01, policy="not_worse", margin=0.2),
+        }
+        step = gate.judge(gate.export(rating_offset=0.45, foresight=20.0), comparison="2", **policy)
+        assert step["blessed"], step["reasons"]
+        now = served_models.served(gate.serving)
+        assert now is not None
+        assert now.version > proved.version
+        # HitRate@K was proved better, RMSE was not.
+        assert now.record["anchor"] == proved.version
+        assert now.record["comparisons"] == 2
+        second = gate.export(rating_offset=0.55, foresight=20.0)
+        (reason,) = gate.judge(second, comparison="3", **policy)["reasons"]
+        assert reason.startswith("RMSE against the last model that was proved better: at least -0.")
+        best = gate.judge(gate.export(rating_offset=0.0, foresight=20.0), comparison="4", **policy)
+        assert best["blessed"], best["reasons"]
+        last = served_models.served(gate.serving)
+        assert last is not None
+        assert not last.record.keys() & {"anchor", "comparisons"}
+    finally:
+        gate.serving = serving
 
 
 def test_s7_a_model_that_is_better_in_both_is_pushed(gate: Gate) -> None:

@@ -201,7 +201,9 @@ def evaluation(outputs: dict[str, str], ranked_users: int, folder: Path) -> Any:
     pipeline = beam.Pipeline(argv=BEAM_ARGUMENTS)
     model, target = outputs["baseline"], str(folder / f"evaluation-{ranked_users}")
     config = outputs["eval_config"]
-    comparison.evaluate(splits, model, model, config, 1.0, K, ranked_users, pipeline, target)
+    comparison.evaluate(
+        splits, model, model, None, config, 1.0, K, ranked_users, 1, "served", pipeline, target
+    )
     return verdict.sliced_metrics_of(target, "candidate")
 
 
