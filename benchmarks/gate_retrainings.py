@@ -172,6 +172,28 @@ def _pairs_once(*pairs: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.n
     return codes // ITEMS, codes % ITEMS
 
 
+def save(models: list[Judged], path: str) -> None:
+    """Keeps what was trained, so that tables can be made anew in a second."""
+    columns = {}
+    for name in METRICS:
+        columns[f"rows_{name}"] = np.stack([model.rows[name] for model in models])
+        columns[f"truth_{name}"] = np.array([model.truth[name] for model in models])
+    np.savez_compressed(path, **columns)  # type: ignore[arg-type]
+
+
+def load(path: str) -> list[Judged]:
+    """What `save` has kept."""
+    with np.load(path) as kept:
+        columns = dict(kept)
+    return [
+        Judged(
+            {name: columns[f"rows_{name}"][n] for name in METRICS},
+            {name: float(columns[f"truth_{name}"][n]) for name in METRICS},
+        )
+        for n in range(len(columns["rows_rmse"]))
+    ]
+
+
 def _metric(name: str) -> catalogue.RowMetric:
     row = catalogue.METRICS[name]
     assert isinstance(row, catalogue.RowMetric)
@@ -189,13 +211,18 @@ def compare(name: str, own: Judged, baseline: Judged) -> evidence.Estimate:
     )
 
 
+def passes(rule: Rule, own: Judged, baseline: Judged, comparison: int) -> bool:
+    """Whether both gates let the one pass."""
+    return all(rule.passes(compare(name, own, baseline), comparison) for name in METRICS)
+
+
 def pushes(rule: Rule, models: list[Judged]) -> Iterator[Judged]:
     """The first model, and whatever the gates on both metrics let pass after it, night by night."""
     served, comparison = models[0], 1
     yield served
     for candidate in models[1:]:
-        passes = all(rule.passes(compare(name, candidate, served), comparison) for name in METRICS)
+        is_pushed = passes(rule, candidate, served, comparison)
         comparison += 1
-        if passes:
+        if is_pushed:
             served, comparison = candidate, 1
             yield served

@@ -106,7 +106,8 @@ class ModelSelector(base_component.BaseComponent):
     """Copies the best blessed model to `champion`, or nothing.
 
     Outputs: `champion` (custom properties `name`; "" and no files if none is blessed; and
-    `proved_better`, 1 unless a gate's policy let it pass as not worse) and `blessing` (`blessed` 1 or 0; `verdicts`: JSON, architecture -> blessed, reasons, digest).
+    `proved_better`, 1 unless a gate's policy let it pass as not worse) and `blessing` (`blessed` 1
+    or 0; `verdicts`: JSON, architecture -> blessed, reasons, digest).
     """
 
     SPEC_CLASS = ModelSelectorSpec

@@ -71,5 +71,6 @@ def ServedBaseline(  # noqa: N802 - TFX names a component like a class
     anchor = served.record.get(served_models.ANCHOR)
     # Where it is gone, the served model is the oldest that can be asked.
     if anchor in served_models.versions(serving_directory) and anchor != served.version:
-        found = served_models.served(serving_directory, anchor)
-        served_models.fetch(found, os.path.join(model.uri, ANCHOR_FOLDER))
+        proved = served_models.served(serving_directory, anchor)
+        if proved is not None:
+            served_models.fetch(proved, os.path.join(model.uri, ANCHOR_FOLDER))

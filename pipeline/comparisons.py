@@ -10,8 +10,6 @@ import datetime
 import hashlib
 import json
 import os
-from typing import Any
-
 from tfx_recommender.components.serving.served_models import COMPARISONS, ServedModel
 from tfx_recommender.foundation.errors import UserError
 from tfx_recommender.pipeline.settings.config import Config
@@ -69,13 +67,16 @@ def _night(config: Config, data_fingerprint: str) -> str:
 _SETTINGS = ("split", "vocabulary", "models", "evaluation", "warm_start", "seed")
 
 
-def _read(path: str) -> dict[str, Any]:
+def _read(path: str) -> dict[str, list[str]]:
     if not os.path.exists(path):
         return {}
     try:
         with open(path, encoding="utf-8") as file:
-            return json.load(file)
-    except ValueError as error:
+            nights = json.load(file)
+        if not all(isinstance(known, list) for known in nights.values()):
+            raise ValueError("no lists of nights")
+    except (ValueError, AttributeError) as error:
         raise UserError(
-            f"{path}: is no JSON; remove it, and comparisons are counted anew"
+            f"{path}: is not what a run wrote; remove it, and comparisons are counted anew"
         ) from error
+    return nights

@@ -25,9 +25,10 @@ SliceKey = tuple[tuple[str, str], ...]
 def write(evaluation_uri: str, config: config_pb2.EvalConfig, against: str) -> bool:
     """Extracts the verdict from what TFMA wrote to the folder; returns whether every gate passed.
 
-    `verdict.json`: `reasons`; `comparisons`: a sentence for each gate that compares; whether it is
-    `proved_better` than the last model that was, or only not worse in some metric; and for `candidate` and `baseline` a list, all rows first, of
-    `slice` ([feature, value] pairs) and `metrics` (name -> number; null where it is not finite).
+    `verdict.json`: `reasons`; `comparisons`: a sentence for each gate that compares;
+    `proved_better`: whether it is better than the last model that was, or only not worse in some
+    metric; and for `candidate` and `baseline` a list, all rows first, of `slice` ([feature, value]
+    pairs) and `metrics` (name -> number; null where it is not finite).
     """
     import tensorflow_model_analysis as tfma
 

@@ -98,9 +98,10 @@ class Comparison(Settings):
     """How a model must compare with the served one, row by row on the same test rows."""
 
     policy: Policy | None = "better"
-    """better: the lower confidence bound of the improvement must reach `min_improvement`. not_worse,
-    for those to whom a fresh model is worth a small loss: it must reach -`margin`, against the
-    served model and against the last one that was proved better, so that losses do not add up."""
+    """better: the lower confidence bound of the improvement must reach `min_improvement`.
+    not_worse, for those to whom a fresh model is worth a small loss: it must reach -`margin`,
+    against the served model and against the last one that was proved better, so that losses do not
+    add up."""
     min_improvement: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0001
     """Smallest improvement that counts as one, in the metric's own unit."""
     margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.01
@@ -134,7 +135,7 @@ class Bounds(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> Bounds:
-        if self.min is None and self.max is None:
+        if self.min is None and self.max is None and getattr(self, "policy", None) is None:
             raise ValueError("give min, max or both")
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError("min is above max, so nothing could be pushed")
@@ -165,7 +166,7 @@ class _MayCompare(Comparison):
 
 
 class ComparedBounds(_MayCompare, Bounds):
-    """One bound or both, and perhaps a comparison with the served model."""
+    """One bound, both, or none beside a comparison with the served model."""
 
 
 class ComparedShareBounds(_MayCompare, ShareBounds):

@@ -113,7 +113,7 @@ def test_k5_all_that_lies_outside_is_computed_in_the_run(
             "Evaluator-mf.comparison",
             "Evaluator-hybrid.comparison",
             "Pusher.comparison",
-        },  # fmt: skip
+        },
     }
     assert set(read) == {field.name for field in dataclasses.fields(World)}
     outputs = spec["components"]["comp-World"]["outputDefinitions"]["parameters"]

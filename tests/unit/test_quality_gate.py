@@ -36,13 +36,14 @@ BOUNDS: dict[str, dict[str, Any]] = {
 GOOD = {
     "rmse": 0.9,
     "rmse_improvement_lower_bound": 0.0001,
-    "rmse_improvement_rows": 300,
+    "rmse_improvement_rows": 50,
     "hit_rate_at_5_improvement_lower_bound": 0.0001,
-    "hit_rate_at_5_improvement_rows": 300,
+    "hit_rate_at_5_improvement_rows": 50,
     "mae_improvement_lower_bound": 0.01,
-    "mae_improvement_rows": 300,
+    "mae_improvement_rows": 50,
     "ndcg_at_5_improvement_lower_bound": -0.02,
-    "ndcg_at_5_improvement_rows": 300,
+    "ndcg_at_5_improvement_rows": 50,
+    "ndcg_at_5_anchor_lower_bound": -0.02,
     "mae": 0.7,
     "rating_bias": 0.05,
     "calibration_slope": 1.0,
@@ -54,7 +55,7 @@ GOOD = {
     "coverage_at_5": 0.5,
     "gini_at_5": 0.8,
 }
-OF_EVIDENCE = [name for name in GOOD if "_improvement_" in name]
+OF_EVIDENCE = [name for name in GOOD if "_improvement_" in name or "_anchor_" in name]
 
 SliceKey = tuple[tuple[str, str], ...]
 
