@@ -10,7 +10,7 @@ PEERS := .venv-peers
 ROWS := 10000 100000 1000000
 SHIPPED_ROWS := 100000 1000000 17359346
 
-.PHONY: help setup demo test test-fast test-kubeflow bench-speed bench-serving bench-accuracy bench-gate image lint format lock clean
+.PHONY: help setup demo test test-fast test-kubeflow test-beam test-cluster bench-speed bench-serving bench-accuracy bench-gate image lint format docs lock clean
 
 help:  ## Lists the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -30,6 +30,12 @@ test-fast: setup  ## Runs the unit and contract tests alone
 
 test-kubeflow: setup  ## Builds the image and runs the compiled pipeline in containers (Podman or Docker)
 	@tests/container/run.sh
+
+test-beam: setup  ## Runs Beam's steps on Prism, an engine behind the portable Job API (needs Go)
+	@tests/beam/run.sh
+
+test-cluster: setup  ## Applies the manifests to a real API server of Kubernetes and tests them there (needs Go)
+	@tests/cluster/run.sh
 
 bench-speed: setup  ## Compares with stock TFX, node by node, on generated data (SCALE=full: ours as shipped, to 17 million)
 	@$(BIN)/python -m benchmarks.speed $(if $(filter full,$(SCALE)),$(SHIPPED_ROWS:%=--shipped %),$(ROWS:%=--rows %))
@@ -58,6 +64,9 @@ lint: setup  ## Checks style, types and the direction of imports
 
 format: setup  ## Formats the code
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+docs: setup  ## Writes docs/settings.md, the reference of all settings, from the code
+	@mkdir -p docs && $(BIN)/python -m tfx_recommender.pipeline.settings.reference > docs/settings.md
 
 lock: setup  ## Resolves requirements/*.in anew (needs the network)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" requirements/lock.sh

@@ -106,13 +106,13 @@ def retrain(seed: int) -> Judged:
         return pa.array([b"%05d" % number for number in numbers]).dictionary_encode()
 
     # All in training, so that a place in the catalogue is a number of ours.
-    everyone = input_data.Ratings(
+    everyone = input_data.SplitRows(
         ids(np.arange(USERS)), ids(np.arange(ITEMS)), np.zeros(0, np.float32)
     )
     users, items = (first_baseline.entities(side) for side in (everyone.user_id, everyone.item_id))
     shapes = first_baseline.shape("user", users), first_baseline.shape("item", items)
     train, validation = (
-        input_data.interactions(input_data.Ratings(ids(u), ids(i), r), users, items)
+        input_data.interactions(input_data.SplitRows(ids(u), ids(i), r), users, items)
         for u, i, r in (parts["train"], parts["validation"])
     )
     row = ARCHITECTURES["mf"]
@@ -128,7 +128,7 @@ def retrain(seed: int) -> Judged:
         seed,
     )
     model = run_fn.fit("mf", rating, preference, problem, _RANGE, seed)
-    tables = users.table(), items.table()
+    tables = users.batch(), items.batch()
 
     def gathered(table: Any, places: np.ndarray) -> Any:
         return tf.nest.map_structure(lambda column: tf.gather(column, places), table)

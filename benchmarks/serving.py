@@ -15,6 +15,7 @@ catalogue counts), from which serving.md is written.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import platform
@@ -25,9 +26,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from tfx_recommender.trainer.fitting.head import Head
+    from tfx_recommender.trainer.fitting.problem import Problem
 
 HERE = Path(__file__).parent
 MODELS = ("mf", "mlp", "hybrid", "two_stage")
@@ -38,7 +43,7 @@ MEMORY = 8 * 2**30  # bytes that a serving process may allocate
 PATIENCE = 900  # seconds after which a serving process is given up
 
 
-class Size(NamedTuple):
+class CatalogueSize(NamedTuple):
     """What a catalogue consists of; of a user's ratings, repeated ones are dropped."""
 
     users: int
@@ -47,12 +52,14 @@ class Size(NamedTuple):
 
 
 CATALOGUES = {
-    "small": Size(943, 1_682, 100),  # MovieLens-100k's users and items
-    "large": Size(135_359, 168_791, 32),  # LibimSeTi's, ratings bounded to what two towers see
+    "small": CatalogueSize(943, 1_682, 100),  # MovieLens-100k's users and items
+    "large": CatalogueSize(
+        135_359, 168_791, 32
+    ),  # LibimSeTi's, ratings bounded to what two towers see
 }
 
 
-def build(folder: str, name: str, size: Size) -> None:
+def build(folder: str, name: str, size: CatalogueSize) -> None:
     """Exports an architecture over made-up users and items; `folder` must not exist."""
     import keras
     import pyarrow as pa
@@ -61,12 +68,12 @@ def build(folder: str, name: str, size: Size) -> None:
     from tfx_recommender.trainer import export
     from tfx_recommender.trainer.fitting.problem import (
         Catalogue,
-        Entities,
         EntityShape,
+        EntityTable,
         Interactions,
         Problem,
     )
-    from tfx_recommender.trainer.input_data import Ratings
+    from tfx_recommender.trainer.input_data import SplitRows
     from tfx_recommender.trainer.recommender import Recommender
     from tfx_recommender.transform.features import Columns, Feature
 
@@ -74,13 +81,15 @@ def build(folder: str, name: str, size: Size) -> None:
     rng = np.random.default_rng(0)
     features = Feature("gender", "category", "user"), Feature("genres", "categories", "item")
 
-    def side(feature: Feature, count: int, most: int, values: int) -> tuple[Entities, EntityShape]:
+    def side(
+        feature: Feature, count: int, most: int, values: int
+    ) -> tuple[EntityTable, EntityShape]:
         categories = {feature.name: rng.integers(0, values, (count + 1, most))}
         numeric = np.zeros((count + 1, 0), np.float32)
         raw_ids = np.array([id_of(n).encode() for n in range(count)], object)
         labels = (*(str(n).encode() for n in range(values)), b"\0")
         return (
-            Entities(raw_ids, np.arange(count + 1), numeric, categories),
+            EntityTable(raw_ids, np.arange(count + 1), numeric, categories),
             EntityShape(feature.side, count + 1, count, 0, {feature.name: labels}),
         )
 
@@ -99,11 +108,11 @@ def build(folder: str, name: str, size: Size) -> None:
         rating_head, preference_head, problem.rating_mean, problem.rating_scale, (1.0, 5.0)
     )
     first = [
-        tf.nest.map_structure(lambda x: tf.constant(x[:1]), entities.table())
+        tf.nest.map_structure(lambda x: tf.constant(x[:1]), entities.batch())
         for entities in (catalogue.users, catalogue.items)
     ]
     model.predict(*first)  # makes the weights
-    known = Ratings(
+    known = SplitRows(
         pa.DictionaryArray.from_arrays(user, pa.array(users.raw_ids, pa.binary())),
         pa.DictionaryArray.from_arrays(item, pa.array(items.raw_ids, pa.binary())),
     )
@@ -111,7 +120,7 @@ def build(folder: str, name: str, size: Size) -> None:
     export.export(folder, model, catalogue, columns, None, train, known, {})
 
 
-def heads_of(name: str, problem: Any) -> tuple[Any, Any]:
+def heads_of(name: str, problem: Problem) -> tuple[Head, Head]:
     """An architecture's rating head and preference head with default settings, not trained."""
     from tfx_recommender.trainer.architectures import model
     from tfx_recommender.trainer.architectures.factors import FactorsHead
@@ -121,7 +130,6 @@ def heads_of(name: str, problem: Any) -> tuple[Any, Any]:
     from tfx_recommender.trainer.architectures.mlp.model import untrained_rating_head
     from tfx_recommender.trainer.architectures.registry import ARCHITECTURES
     from tfx_recommender.trainer.fitting.fit import Untrained
-    from tfx_recommender.trainer.fitting.head import Head
 
     def sampled(settings: BayesianFactorization) -> FactorsHead:
         shapes = problem.catalogue.user_shape, problem.catalogue.item_shape
@@ -144,7 +152,7 @@ def id_of(number: int) -> str:
     return f"id-{number}"
 
 
-def serve(folder: str, size: Size) -> None:
+def serve(folder: str, size: CatalogueSize) -> None:
     """Loads a model, asks it, and prints a line of JSON for each thing that was measured."""
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
@@ -169,7 +177,7 @@ def serve(folder: str, size: Size) -> None:
         for batch in BATCHES:
             found: dict[str, Any] = {"signature": signature, "batch": batch}
             try:
-                found |= ask(model.signatures[signature], lambda b=batch, r=request: r(b))
+                found |= ask(model.signatures[signature], functools.partial(request, batch))
             except tf.errors.ResourceExhaustedError:
                 found["not_run"] = f"needs more than {MEMORY >> 30} GiB"
             print(json.dumps(found), flush=True)

@@ -173,8 +173,9 @@ def _run(runner: Any, pipeline: Any, folder: Path) -> tuple[dict[str, Used], Any
     from rich.console import Console
 
     from tfx_recommender.pipeline.local.screen import Progress
+    from tfx_recommender.pipeline.local.store import Store
 
-    store = runner.Store(str(folder / "metadata.sqlite"))
+    store = Store(str(folder / "metadata.sqlite"))
     record = summary.Run()
     whole = Used(0, 0, 0)
     with _measured(whole):

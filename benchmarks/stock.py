@@ -26,6 +26,7 @@ from tfx_bsl.public import tfxio
 from tfx_recommender.pipeline.dag import BEAM_ARGUMENTS
 from tfx_recommender.trainer.architectures.mlp.model import MultilayerHead
 from tfx_recommender.trainer.architectures.mlp.settings import MultilayerRating
+from tfx_recommender.trainer.fitting.head import EntityBatch, Tensor, score_pairs
 from tfx_recommender.trainer.fitting.problem import EntityShape
 
 SIDES = {"user": ("user_id", "gender"), "item": ("profile_id", "profile_gender")}
@@ -116,7 +117,7 @@ metrics_specs {
 assert tfma.__version__  # registers TFMA's metrics
 
 
-def preprocessing_fn(inputs: dict[str, Any]) -> dict[str, tf.Tensor]:
+def preprocessing_fn(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
     """Ids and categories as int64 [B], the rating as float32 [B]."""
     outputs = {"rating": tf.squeeze(_dense(inputs["rating"], 0.0), 1)}
     for name in (name for names in SIDES.values() for name in names):
@@ -126,13 +127,13 @@ def preprocessing_fn(inputs: dict[str, Any]) -> dict[str, tf.Tensor]:
     return outputs
 
 
-def _dense(value: Any, default: Any) -> tf.Tensor:
+def _dense(value: Tensor | tf.SparseTensor, default: str | float) -> Tensor:
     if not isinstance(value, tf.SparseTensor):
         return value
     return tft.sparse_tensor_to_dense_with_shape(value, [None, 1], default)
 
 
-class Model(keras.Model):
+class StockModel(keras.Model):
     """Our MLP's layers; ratings in units of nothing, as a tutorial would."""
 
     def __init__(self, transform: tft.TFTransformOutput) -> None:
@@ -152,22 +153,17 @@ class Model(keras.Model):
         self.head = MultilayerHead(MultilayerRating(), user, item)
         self.mean = self.add_weight(name="mean", initializer="zeros")
 
-    def call(self, inputs: dict[str, Any], training: bool = False) -> Any:
+    def call(self, inputs: dict[str, Tensor], training: bool = False) -> Tensor:
         """Ratings, float32 [B]."""
         user, item = (
-            {
-                "index": inputs[id_name],
-                "numeric": tf.zeros([tf.shape(inputs[id_name])[0], 0]),
-                "categories": {category: inputs[category][:, None]},
-            }
+            EntityBatch[Tensor](
+                index=inputs[id_name],
+                numeric=tf.zeros([tf.shape(inputs[id_name])[0], 0]),
+                categories={category: inputs[category][:, None]},
+            )
             for id_name, category in SIDES.values()
         )
-        item = {**item, "index": item["index"][:, None]}
-        item["numeric"] = item["numeric"][:, None]
-        item["categories"] = {k: v[:, None] for k, v in item["categories"].items()}
-        users = self.head.user(user, training=training)
-        items = self.head.item(item, training=training)
-        return self.mean + self.head.interact(users, items, training=training)[:, 0]
+        return self.mean + score_pairs(self.head, user, item, training)
 
 
 def run_fn(fn_args: Any) -> None:
@@ -183,13 +179,13 @@ def run_fn(fn_args: Any) -> None:
             transform.raw_metadata.schema,
         )
 
-        def encode(batch: dict[str, Any]) -> tuple[dict[str, Any], tf.Tensor]:
+        def encode(batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
             encoded = layer(batch)
             return encoded, encoded.pop("rating")
 
         return raw.map(encode, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
-    model = Model(transform)
+    model = StockModel(transform)
     model.compile(keras.optimizers.Adam(0.003), "mse", steps_per_execution=32)
     train = dataset(fn_args.train_files)
     model.fit(train, epochs=config["epochs"], validation_data=dataset(fn_args.eval_files))

@@ -19,6 +19,7 @@ import pyarrow as pa
 import tensorflow as tf
 
 from benchmarks.accuracy import ours, protocols
+from tfx_recommender.foundation.settings import Settings
 from tfx_recommender.trainer import export
 from tfx_recommender.trainer.architectures import model
 from tfx_recommender.trainer.architectures.factors import FactorsHead
@@ -29,7 +30,7 @@ from tfx_recommender.trainer.fitting.head import Head
 from tfx_recommender.trainer.fitting.interactions import Interactions
 from tfx_recommender.trainer.fitting.problem import Problem
 from tfx_recommender.trainer.fitting.settings import history_length
-from tfx_recommender.trainer.input_data import Ratings
+from tfx_recommender.trainer.input_data import SplitRows
 from tfx_recommender.trainer.recommender import Recommender
 from tfx_recommender.transform.features import Columns
 
@@ -68,7 +69,7 @@ def main(data: str) -> None:
     click.echo("| model | head | best, cold | epochs | best, warm | epochs to the cold one's |")
     click.echo("|---|---|---|---|---|---|")
     for architecture, kind, settings in HEADS:
-        config = getattr(ARCHITECTURES[architecture], kind)(**settings)
+        config = getattr(ARCHITECTURES[architecture], kind).model_validate(settings)
         before = _problem(known, old(inner.train), old(inner.held_out), config)
         today = _problem(known, inner.train, inner.held_out, config)
         head, _ = _fit(architecture, kind, config, before, None)
@@ -87,7 +88,7 @@ def main(data: str) -> None:
 
 
 def _problem(
-    known: protocols.MovieLens, train: np.ndarray, held_out: np.ndarray, config: Any
+    known: protocols.MovieLens, train: np.ndarray, held_out: np.ndarray, config: Settings
 ) -> Problem:
     names = ("user", "item", "rating", "time")
     arrays = {name: getattr(known, name) for name in protocols.MovieLens.__dataclass_fields__}
@@ -104,7 +105,7 @@ def _problem(
 
 
 def _fit(
-    architecture: str, kind: str, config: Any, problem: Problem, start: warm_start.Start | None
+    architecture: str, kind: str, config: Settings, problem: Problem, start: warm_start.Start | None
 ) -> tuple[Head, list[float]]:
     """The fitted head, and the validation loss of each epoch."""
     fitter = Fitter(SEED, None if start is None else start.carry_over)
@@ -128,7 +129,7 @@ def _export(path: str, head: Head, kind: str, problem: Problem) -> None:
             (catalogue.items, problem.train.item),
         )
     )
-    export.export(path, recommender, catalogue, columns, None, problem.train, Ratings(*ids), {})
+    export.export(path, recommender, catalogue, columns, None, problem.train, SplitRows(*ids), {})
 
 
 if __name__ == "__main__":

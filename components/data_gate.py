@@ -1,4 +1,4 @@
-"""DataGate: stops the run when ExampleValidator found an anomaly (by itself it never does)."""
+"""DataGate: stops the run if ExampleValidator found anomalies; that node itself never fails."""
 
 import os
 
@@ -15,13 +15,13 @@ from tfx_recommender.foundation.errors import BadDataError
 def DataGate(  # noqa: N802 - TFX names a component like a class
     anomalies: InputArtifact[standard_artifacts.ExampleAnomalies],
 ) -> None:
-    """Passes only data without anomalies; every node that learns waits for it.
+    """Fails if there is an anomaly; every node that trains waits for this one.
 
     Args:
       anomalies: of all splits, from ExampleValidator.
 
     Raises:
-      BadDataError: names each feature, what is wrong with it and in which split.
+      BadDataError: there are anomalies; it names each with its feature and splits.
     """
     found: dict[str, list[str]] = {}
     for split in artifact_utils.decode_split_names(anomalies.split_names):
@@ -36,6 +36,6 @@ def DataGate(  # noqa: N802 - TFX names a component like a class
     if found:
         lines = (f"{line} (in {', '.join(splits)})" for line, splits in sorted(found.items()))
         raise BadDataError(
-            f"the data do not fit the config: {'; '.join(lines)}. Mend the data, or the feature's"
-            " min, max or values in the config"
+            f"the data do not fit the config: {'; '.join(lines)}. Correct the data, or the"
+            " feature's min, max or values in the config"
         )

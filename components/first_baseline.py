@@ -1,4 +1,4 @@
-"""The baseline before the first push: biases for ratings, if there are any, and popularity."""
+"""The baseline before the first push: biases predict ratings (not events), popularity ranks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from tfx_recommender.trainer import baseline, input_data
 from tfx_recommender.trainer import export as saved_model
-from tfx_recommender.trainer.fitting.problem import Catalogue, Entities, EntityShape
+from tfx_recommender.trainer.fitting.problem import Catalogue, EntityShape, EntityTable
 from tfx_recommender.transform.features import TRAIN, Columns, Side
 
 
@@ -17,7 +17,7 @@ def export(splits: Mapping[str, str], target: str, columns: Columns) -> None:
     """Fits on the train split and writes the SavedModel.
 
     Args:
-      splits: split -> file pattern of its tf.Examples; all are hidden from recommendations.
+      splits: split -> file pattern of its tf.Examples; `recommend` hides the ratings of all.
       target: the SavedModel's folder.
       columns: the column contract, without times and features.
     """
@@ -41,10 +41,10 @@ def export(splits: Mapping[str, str], target: str, columns: Columns) -> None:
     )
 
 
-def entities(ids: pa.DictionaryArray) -> Entities:
-    """The distinct ids as users or items without features, in their order."""
+def entities(ids: pa.DictionaryArray) -> EntityTable:
+    """The distinct ids, in their order, as users or items without features."""
     count = len(ids.dictionary)
-    return Entities(
+    return EntityTable(
         raw_ids=np.array(ids.dictionary.to_pylist(), object),
         index=np.arange(count + 1),
         numeric=np.zeros((count + 1, 0), np.float32),
@@ -52,6 +52,6 @@ def entities(ids: pa.DictionaryArray) -> Entities:
     )
 
 
-def shape(side: Side, of: Entities) -> EntityShape:
-    """The shape of `entities`."""
+def shape(side: Side, of: EntityTable) -> EntityShape:
+    """The sizes of users or items without features."""
     return EntityShape(side, len(of) + 1, len(of), 0, {})

@@ -24,6 +24,7 @@ from tfx_recommender.trainer.architectures.registry import ARCHITECTURES
 VERDICTS_PROPERTY = "verdicts"
 NAME_PROPERTY = "name"
 PROVED_PROPERTY = "proved_better"
+DIGEST_PROPERTY = "digest"
 _KINDS = {
     "model": standard_artifacts.Model,
     "blessing": standard_artifacts.ModelBlessing,
@@ -74,6 +75,9 @@ class ModelSelectorExecutor(base_executor.BaseExecutor):
                 path_utils.serving_model_dir(champion.uri),
             )
         champion.set_string_custom_property(NAME_PROPERTY, best)
+        # Of the files that were judged: what becomes of the copy, the Pusher notices.
+        digest = verdicts[best]["digest"] if best else ""
+        champion.set_string_custom_property(DIGEST_PROPERTY, digest)
         blessing.set_int_custom_property(BLESSED_PROPERTY, int(bool(best)))
         blessing.set_string_custom_property(VERDICTS_PROPERTY, json.dumps(verdicts))
         path = os.path.join(blessing.uri, "BLESSED" if best else "NOT_BLESSED")
@@ -105,9 +109,10 @@ class ModelSelectorSpec(types.ComponentSpec):
 class ModelSelector(base_component.BaseComponent):
     """Copies the best blessed model to `champion`, or nothing.
 
-    Outputs: `champion` (custom properties `name`; "" and no files if none is blessed; and
-    `proved_better`, 1 unless a gate's policy let it pass as not worse) and `blessing` (`blessed` 1
-    or 0; `verdicts`: JSON, architecture -> blessed, reasons, digest).
+    Outputs: `champion` (custom properties `name` and `digest`, that of the model that was judged;
+    "" and no files if none is blessed; `proved_better`, 1 unless a gate's policy let it pass as not
+    worse) and `blessing` (`blessed` 1 or 0; `verdicts`: JSON, architecture -> blessed, reasons,
+    digest).
     """
 
     SPEC_CLASS = ModelSelectorSpec

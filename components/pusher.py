@@ -14,6 +14,7 @@ from tfx.utils import path_utils
 from tfx_recommender.components.evaluator.component import BLESSED_PROPERTY
 from tfx_recommender.components.model_selector import PROVED_PROPERTY
 from tfx_recommender.components.serving import served_models
+from tfx_recommender.foundation.errors import UserError
 
 PUSHED_PROPERTY = "pushed"
 VERSION_PROPERTY = "pushed_version"
@@ -28,12 +29,16 @@ def Pusher(  # noqa: N802 - TFX names a component like a class
     destination_state: Parameter[str],
     record: Parameter[str],
     withdrawn: Parameter[str],
+    destination_digest: Parameter[str],
     comparison: Parameter[str],
 ) -> None:
     """Pushes the blessed champion; without a blessing nothing is touched.
 
+    Nothing is pushed either if the champion is not what was judged any more, or if something else
+    is served than when the run began.
+
     Args:
-      model: the champion.
+      model: the champion; its custom property `digest` is that of the model that was judged.
       blessing: ModelSelector's.
       pushed: custom properties `pushed` (1 or 0), `pushed_version`, `digest`.
       serving_directory: where versions are pushed to.
@@ -42,8 +47,13 @@ def Pusher(  # noqa: N802 - TFX names a component like a class
       record: JSON, what the version's push record says besides version and digest.
       withdrawn: JSON list, digests of models that a rollback took out of service; the new push
         record carries them on.
+      destination_digest: of what was served when the run began, compared with or not; "" if
+        nothing was.
       comparison: the number of this comparison with the served model. Where the champion was not
         proved better, the record carries it on, and the version that was, the anchor.
+
+    Raises:
+      UserError: the champion is damaged, or somebody else pushed or rolled back meanwhile.
     """
     pushed.set_int_custom_property(PUSHED_PROPERTY, 0)
     if blessing.get_int_custom_property(BLESSED_PROPERTY) != 1:
@@ -58,8 +68,28 @@ def Pusher(  # noqa: N802 - TFX names a component like a class
             served_models.ANCHOR: served.record.get(served_models.ANCHOR, served.version),
             served_models.COMPARISONS: int(comparison),
         }
-    path = path_utils.serving_model_path(model.uri)
-    version = served_models.push(path, serving_directory, record_of_model)
+    path = path_utils.serving_model_dir(model.uri)
+
+    def load(copy: str) -> None:
+        import tensorflow as tf  # not above: the process that launches nodes declares them only
+
+        try:
+            tf.saved_model.load(copy)
+        except Exception as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise UserError(
+                f"{path}: does not load as a SavedModel ({type(error).__name__}: {reason}), so"
+                f" nothing was pushed; remove {model.uri} and run again"
+            ) from None
+
+    version = served_models.push(
+        path,
+        serving_directory,
+        record_of_model,
+        expected_digest=model.get_string_custom_property("digest"),
+        replaces=destination_digest,
+        try_out=load,
+    )
     pushed.set_int_custom_property(PUSHED_PROPERTY, 1)
     pushed.set_int_custom_property(VERSION_PROPERTY, version.version)
     pushed.set_string_custom_property("digest", version.digest)

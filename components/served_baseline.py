@@ -1,4 +1,4 @@
-"""ServedBaseline: what every candidate has to beat; there always is one."""
+"""ServedBaseline: the model that every candidate is compared with."""
 
 import os
 
@@ -12,6 +12,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import path_utils
 
 from tfx_recommender.components.serving import served_models
+from tfx_recommender.foundation.errors import UserError
 from tfx_recommender.transform.features import SPLITS, Columns
 
 DESCRIPTION_PROPERTY = "description"
@@ -29,24 +30,24 @@ def ServedBaseline(  # noqa: N802 - TFX names a component like a class
     rating_min: Parameter[float] = None,
     rating_max: Parameter[float] = None,
 ) -> None:
-    """The served model; before the first push, biases for ratings and popularity for ranking.
+    """Outputs the served model or, before the first push, biases and popularity.
 
     Args:
-      examples: the train split fits the first baseline.
-      model: the baseline, a SavedModel; custom property `description` says which.
+      examples: all splits; the first baseline is fitted to `train`.
+      model: the baseline, a SavedModel; its custom property `description` names it.
       serving_directory: where versions are pushed to.
       served_digest: of the served model when the run began; "" if nothing is served.
       rating_min: smallest rating of the scale; not given: the examples are events, which have no
         ratings.
-      rating_max: largest rating of the scale; likewise.
+      rating_max: largest rating of the scale; not given for events.
 
     Raises:
-      RuntimeError: what is served changed since the run began.
-      UserError: a bucket does not answer, or the version's files are not those that were pushed.
+      UserError: what is served changed since the run began, or is damaged; or a bucket does not
+        answer.
     """
     target = path_utils.serving_model_dir(model.uri)
     if not served_digest:
-        # Not above: the process that launches nodes declares them only.
+        # Imported here: the process that launches nodes only declares them.
         from tfx_recommender.components import first_baseline
 
         splits = {
@@ -61,7 +62,9 @@ def ServedBaseline(  # noqa: N802 - TFX names a component like a class
         return
     served = served_models.served(serving_directory)
     if served is None or served.digest != served_digest:
-        raise RuntimeError(f"{serving_directory} changed during the run; run again")
+        raise UserError(
+            f"{serving_directory}: somebody pushed or rolled back since the run began; run again"
+        )
     served_models.fetch(served, target)
     architecture = served.record.get("model", "unknown model")
     model.set_string_custom_property(

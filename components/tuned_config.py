@@ -1,4 +1,4 @@
-"""TunedConfig: the best hyperparameters of every search as one overlay of the config."""
+"""TunedConfig: the best hyperparameters of all searches, as a file that overrides the config."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class TunedConfigExecutor(base_executor.BaseExecutor):
         self,
         input_dict: dict[str, list[types.Artifact]],
         output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
+        exec_properties: dict[str, object],
     ) -> None:
-        models: dict[str, Any] = {}
+        models: dict[str, dict[str, object]] = {}
         searches = []
         for name, head in _HEADS:
             best_key, results_key = (f"{kind}_{name}_{head}" for kind in _KINDS)
@@ -72,11 +72,11 @@ class TunedConfigSpec(types.ComponentSpec):
         for name, head in _HEADS
     }
     OUTPUTS = {"overlay": ChannelParameter(type=standard_artifacts.HyperParameters)}
-    PARAMETERS: dict[str, Any] = {}
+    PARAMETERS: dict[str, object] = {}
 
 
 class TunedConfig(base_component.BaseComponent):
-    """Collects what Tuner nodes found.
+    """Collects the results of Tuner nodes.
 
     Output `overlay`: `overlay.yaml`, for `run CONFIG --set @FILE`, numbers to three digits; and
     `searches.json`: a list of architecture, head, values, score (RMSE or NDCG on validation, of
@@ -101,6 +101,6 @@ def _read(artifacts: list[types.Artifact], name: str) -> Any:
         return json.loads(file.read())
 
 
-def _short(value: Any) -> Any:
-    """Numbers to three digits: more is chance."""
+def _short(value: object) -> object:
+    """Rounds numbers to three digits; further digits are noise."""
     return float(f"{value:.3g}") if isinstance(value, float) else value

@@ -1,6 +1,6 @@
-"""Fetches known data sets, in one plain form whatever the source's, and generates others.
+"""Fetches MovieLens-100k as plain CSV files, and generates synthetic data sets.
 
-MovieLens may be used for research but not redistributed, so it is fetched and never shipped.
+MovieLens may be used for research but not redistributed, so it is downloaded and not shipped.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ Tables = tuple[list[Row], list[Row], list[Row]]
 
 
 def fetch(name: str, to: str) -> None:
-    """Fetches a data set into `<to>/<name>/`; what is there already is kept.
+    """Fetches a data set into `<to>/<name>/`, unless that exists.
 
     Raises:
       UserError: no source could be reached.
@@ -76,7 +76,7 @@ def fetch(name: str, to: str) -> None:
 
 
 def generate(name: str, to: str, size: synthetic_ratings.Size) -> None:
-    """Generates a data set into `<to>/<name>/`; the same one is kept if it is there already.
+    """Generates a data set into `<to>/<name>/`, unless the same one is there.
 
     Raises:
       ConfigError: the sizes do not fit together, or another data set is there.
@@ -107,7 +107,7 @@ def _is_of(target: str, size: synthetic_ratings.Size) -> bool:
 
 
 def write(target: str, tables: Tables) -> None:
-    """Writes `ratings.csv`, `users.csv` and `items.csv`, all or nothing."""
+    """Writes `ratings.csv`, `users.csv` and `items.csv`; all of them or none."""
     with _all_or_nothing(target) as folder:
         for name, columns, rows in zip(
             ("ratings", "users", "items"),
@@ -124,7 +124,7 @@ def write(target: str, tables: Tables) -> None:
 
 @contextlib.contextmanager
 def _all_or_nothing(target: str) -> Iterator[str]:
-    """A folder to write to, which becomes `target` if nothing goes wrong."""
+    """A temporary folder that is renamed to `target` if no exception is raised."""
     parent = os.path.dirname(os.path.abspath(target))
     os.makedirs(parent, exist_ok=True)
     temporary = tempfile.mkdtemp(dir=parent)

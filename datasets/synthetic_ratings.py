@@ -1,10 +1,10 @@
-"""Writes ratings with the statistics of LibimSeTi, which may not be passed on.
+"""Writes ratings with the statistics of LibimSeTi, which may not be redistributed.
 
 Brožovský and Petříček 2007 collected 17,359,346 ratings from 1 to 10 that 135,359 users of a
-dating site gave to 168,791 profiles. What is imitated: how many ratings users give and profiles
-receive, the histogram, who rates whom, how much users and profiles differ, and a taste of low
-rank. A rating is an ordered logit (McCullagh 1980) whose mean is linear in these effects, so
-what no model can predict is known exactly: it is written beside the data.
+dating site gave to 168,791 profiles. Imitated are the numbers of ratings that users give and
+profiles receive, the histogram of ratings, which pairs occur, the spread of users' and profiles'
+means, and a taste of low rank. A rating is an ordered logit (McCullagh 1980) whose mean is linear
+in these effects, so the RMSE of the best possible model is known; it is written beside the data.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ _QUANTILES = np.array([0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1])
 _FEMALE, _MALE, _UNKNOWN = range(3)
 _GENDERS = ("F", "M", "U")
 _GENDER_SHARES = (0.44, 0.50, 0.06)
-# Of the pairs that could be of a woman and a man, how many are held to be.
+# Share of the pairs that could be of a woman and a man that are made so.
 _BETWEEN_SEXES = 0.8
 # Share of ratings from 1 to 10.
 _HISTOGRAM = np.array([13, 6, 5, 6, 11, 10, 12, 11, 7.5, 18]) / 99.5
 
-# Standard deviations of the effects, in rating points. Taste is a product of factors for each rank:
-# one, for at LibimSeTi's density each keeps even an ideal learner another .5 % above the noise.
+# Standard deviations of the effects, in rating points. Taste has one product of factors per rank.
+# One rank: at LibimSeTi's density, each adds 0.5 % to the RMSE of even an ideal learner.
 _WOMEN_ABOVE_MEN = 1.1
 _USER_SD = 1.05
 _ITEM_SD = 1.9
 _TASTE_SD = (0.7,)
-# Who rates whom follows the first factor of taste, this much blurred (in its own SDs).
+# Pairs are matched by the first factor of taste plus noise of this many standard deviations.
 _BLUR = 1.5
-# Means nearer to the ends of the scale than this would need a certain rating.
+# A mean closer than this to an end of the scale would leave no randomness in the rating.
 _MARGIN = 0.1
 
 _BLOCK_RATINGS = 1_000_000
@@ -48,12 +48,12 @@ _BLOCK_RATINGS = 1_000_000
 
 @dataclasses.dataclass(frozen=True)
 class _Degrees:
-    """How many ratings one side has in LibimSeTi.
+    """Numbers of ratings of one side, users or profiles, in LibimSeTi.
 
     Attributes:
-      size: how many users, or profiles.
-      quantiles: ratings of one of them, at `_QUANTILES`.
-      activity: by gender, in standard deviations: how the order by ratings leans.
+      size: number of users, or profiles.
+      quantiles: number of ratings of one of them, at `_QUANTILES`.
+      activity: shift of a gender in the order by number of ratings, in standard deviations.
     """
 
     size: int
@@ -67,13 +67,13 @@ _RECEIVED = _Degrees(168_791, (1, 1, 3, 17, 76, 228, 1275, 33389), (0.2, -0.2, 0
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """What to generate; the defaults are LibimSeTi's.
+    """The size of the data set; the defaults are LibimSeTi's.
 
     Attributes:
-      users: users, each with one rating at least.
-      items: profiles, each with one rating at least.
-      ratings: pairs of a user and a profile, none twice.
-      seed: of everything random; same settings, same bytes.
+      users: number of users, each with at least one rating.
+      items: number of profiles, each with at least one rating.
+      ratings: number of distinct pairs of a user and a profile.
+      seed: of everything random; the same settings give the same bytes.
     """
 
     users: int = _GIVEN.size
@@ -82,7 +82,7 @@ class Size:
     seed: int = 0
 
     def check(self) -> None:
-        """Raises ConfigError if there is no room for so many pairs, or too few for everyone."""
+        """Raises ConfigError if there are too many or too few ratings for these users and items."""
         most = self.users * self.items // 4
         least = max(self.users, self.items)
         if not least <= self.ratings <= most:
@@ -93,15 +93,15 @@ class Size:
 
 
 def write(folder: str, size: Size) -> None:
-    """Writes the data set; memory is bounded by users, items and a block of a million ratings.
+    """Writes the data set; memory grows with users and items, not with ratings.
 
     `ratings.dat` and `gender.dat` have LibimSeTi's form (`user,profile,rating` and
     `id,F|M|U`, no header; user 7 and profile 7 are one person). `generator.json` has the
-    settings and `noise_floor_rmse`: the RMSE of the true mean of each rating.
+    settings and `noise_floor_rmse`: the RMSE of predicting each rating's true mean.
 
     Args:
-      folder: where to; it exists.
-      size: what to generate.
+      folder: an existing folder.
+      size: the size of the data set.
     """
     people = _People(size)
     schema = pa.schema([(name, pa.int32()) for name in ("user", "profile", "rating")])
@@ -131,7 +131,7 @@ def write(folder: str, size: Size) -> None:
 
 
 class _People:
-    """Who there is, whom they rate, and what they tend to."""
+    """Users and profiles: their genders, numbers of ratings, effects and tastes."""
 
     def __init__(self, size: Size) -> None:
         self.rng = rng = np.random.default_rng(size.seed)
@@ -140,8 +140,8 @@ class _People:
         self._given = _degrees(_GIVEN, size.users, size.items, size.ratings, self.gender, rng)
         self._received = _degrees(_RECEIVED, size.items, size.users, size.ratings, self.gender, rng)
         women_above = np.array([0.5, -0.5, 0])[self.gender[: size.users]] * _WOMEN_ABOVE_MEN
-        # Bounded, and items nearer to the two ends: a mean beyond those of the scale cannot be,
-        # and where it is cut off, means are no longer linear in the effects.
+        # Effects are bounded: a mean beyond an end of the scale would be clipped, and clipped means
+        # are not linear in the effects.
         self._user_effect = _uniform(rng, size.users) * _USER_SD + women_above
         appeal = rng.beta(0.6, 0.45, size.items)
         self._item_effect = (appeal - appeal.mean()) / appeal.std() * _ITEM_SD
@@ -149,7 +149,7 @@ class _People:
         self._item_taste = _uniform(rng, len(_TASTE_SD), size.items)
 
     def pairs(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Who rates whom: users and items, int32 each, block by block, sorted, none twice."""
+        """Distinct pairs of users and items, int32 each, sorted, block by block."""
         left = self._received.copy()
         ends = np.cumsum(self._given)
         first = 0
@@ -164,14 +164,14 @@ class _People:
             first = last
 
     def effects(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Sum of all effects of each pair, in rating points; zero is not yet anywhere."""
+        """Sum of the effects of each pair, in rating points; `_Scale` places its zero."""
         total = self._user_effect[users] + self._item_effect[items]
         for sd, of_user, of_item in zip(_TASTE_SD, self._user_taste, self._item_taste, strict=True):
             total += sd * of_user[users] * of_item[items]
         return total
 
     def _matched(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """`items` in the order in which they fall to `users`."""
+        """`items` in an order that matches them with `users`."""
         matched = np.empty_like(items)
         user_left, item_left = np.ones(len(users), bool), np.ones(len(items), bool)
         for one, other in ((_FEMALE, _MALE), (_MALE, _FEMALE)):
@@ -193,7 +193,7 @@ class _People:
         of_items: np.ndarray,
         matched: np.ndarray,
     ) -> None:
-        """Lets those meet who are near in taste."""
+        """Matches users and items of similar taste."""
         by_user = self._user_taste[0, users[of_users]] + self._blur(len(of_users))
         by_item = self._item_taste[0, items[of_items]] + self._blur(len(of_items))
         matched[of_users[np.argsort(by_user)]] = items[of_items[np.argsort(by_item)]]
@@ -204,7 +204,7 @@ class _People:
     def _without_repeats(
         self, users: np.ndarray, items: np.ndarray, popular: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Replaces repeated pairs; each item keeps one rating at least."""
+        """Replaces repeated pairs; each item keeps at least one rating."""
         key = users.astype(np.int64) * self.size.items + items
         attempt = 0
         while True:
@@ -212,7 +212,7 @@ class _People:
             repeated = np.flatnonzero(key[1:] == key[:-1])
             if len(repeated) == 0:
                 return np.divmod(key, self.size.items)
-            # By popularity while that helps; those who know all the popular take anyone.
+            # By popularity at first; then uniformly, for users who have rated all popular items.
             if attempt < 20:
                 new = self.rng.choice(popular, len(repeated))
             else:
@@ -225,12 +225,12 @@ class _Scale:
     """Turns effects into ratings from 1 to 10 with the wanted histogram.
 
     An ordered logit: rating r where a latent score x, plus standard logistic noise, falls
-    between thresholds r - 1 and r. Each effect is first mapped to the x that has it as its mean,
-    so that means are linear in the effects; the thresholds are those that give the histogram.
+    between thresholds r - 1 and r. An effect is first mapped to the x whose mean rating it is, so
+    that means are linear in the effects. The thresholds are chosen to give the histogram.
     """
 
     def __init__(self, effects: np.ndarray) -> None:
-        """Finds zero and thresholds on a sample of effects, [any]."""
+        """Finds the zero and the thresholds on a sample of effects, float64 [n]."""
         wanted = _HISTOGRAM @ np.arange(1, 11)
         self._zero = 0.0
         for _ in range(20):
@@ -247,10 +247,7 @@ class _Scale:
         self._tabulate()
 
     def draw(self, effects: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-        """Ratings, int32, and what their squared distances from the true means sum up to.
-
-        The sum is the expected one: of the variances, not of what was drawn.
-        """
+        """Ratings, int32, and the expected sum of their squared distances from the true means."""
         mean = self._means(effects)
         x = np.interp(mean, self._mean, self._x)
         ratings = 1 + np.searchsorted(self._thresholds, x + rng.logistic(size=len(x)))
@@ -275,7 +272,7 @@ def _degrees(
     gender: np.ndarray,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Ratings of each of `size`, int64, in sum `ratings`, from 1 to half of the others."""
+    """The number of ratings of each, int64 [size], from 1 to others / 2; the sum is `ratings`."""
 
     # Between the known quantiles the logarithm is linear in a power of the share above, the
     # power chosen so that the mean comes out as LibimSeTi's.

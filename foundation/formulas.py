@@ -1,6 +1,6 @@
 """The formulas of all metrics, each written once. NumPy only.
 
-A rank counts from 0, the top. NaN in, NaN out: a score that is no number makes no metric better.
+Ranks start at 0, the top. NaN gives NaN, so a score that is no number cannot improve a metric.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def rmse(predicted: np.ndarray, actual: np.ndarray) -> float:
 
 
 def mean(count: float, total: float, squares: float) -> tuple[float, float]:
-    """A mean and its standard error, from a count, a sum and a sum of squares; NaN of nothing."""
+    """A mean and its standard error, from count, sum and sum of squares; NaN if count is 0."""
     if count == 0:
         return math.nan, math.nan
     average = total / count
@@ -47,22 +47,23 @@ def root(average: float, error: float) -> tuple[float, float]:
 
 
 def slope(count: float, x: float, y: float, xx: float, xy: float) -> float:
-    """Slope of the regression of y on x from their sums; NaN where all x are the same."""
+    """Slope of the regression of y on x, from their sums; NaN if all x are equal."""
     variance = count * xx - x**2
     covariance = count * xy - x * y
-    # Below that it is rounding: all x are the same.
+    # A smaller variance is rounding error: all x are equal.
     is_spread = variance > 1e-9 * count * xx
     return covariance / variance if is_spread else math.nan
 
 
 def gini(size: int, times: np.ndarray) -> float:
-    """Gini coefficient of how often each of `size` items is recommended (0: equally often).
+    """Gini coefficient of the number of times that each of `size` items is recommended.
 
-    Shani and Gunawardana 2011, with the items that are never recommended; NaN of one item.
+    0: all equally often. Shani and Gunawardana 2011, including the items that are never
+    recommended; NaN if size is 1.
 
     Args:
       size: number of items.
-      times: how often, of the items that are recommended at all, in any order.
+      times: number of times, for the items that are recommended at all, in any order.
     """
     if size == 1:
         return math.nan

@@ -1,4 +1,4 @@
-"""Tells the log what takes long inside a node."""
+"""Writes durations of steps inside a node to its log."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def timed(what: str) -> Iterator[None]:
     """Writes a line to standard error once the work inside is done: `what`, and its seconds.
 
     Args:
-      what: has happened, as in "fitted the ranking head".
+      what: the step in the past tense, as in "fitted the ranking head".
     """
     wall, processor = time.monotonic(), time.process_time()
     yield

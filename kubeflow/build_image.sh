@@ -11,6 +11,7 @@ if [ -z "$engine" ]; then
   exit 2
 fi
 set -- --network host -f kubeflow/Dockerfile -t "$name" \
+  --build-arg "VERSION=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' src/tfx_recommender/__init__.py)" \
   --build-arg "REVISION=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)"
 [ -z "${BASE:-}" ] || set -- "$@" --build-arg "BASE=$BASE"
 [ -z "${CA_BUNDLE:-}" ] || set -- "$@" -v "$CA_BUNDLE:/etc/ssl/certs/ca-certificates.crt:ro"

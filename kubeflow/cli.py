@@ -187,7 +187,7 @@ def schedule(
     max_concurrency: int,
     catchup: bool,
 ) -> None:
-    """Uploads the pipeline and runs it by the clock; prints the schedule's id."""
+    """Uploads the pipeline and runs it on a schedule; prints the schedule's id."""
     if len(cron.split()) != 6:
         raise ConfigError(
             f"--cron {cron!r}: has {len(cron.split())} fields; KFP takes six: second, minute, hour,"
@@ -222,7 +222,7 @@ def schedules(config: Config, connect: Callable[[], Service]) -> None:
 @kubeflow.command()
 @_for_service
 def unschedule(config: Config, connect: Callable[[], Service]) -> None:
-    """Takes the pipeline's schedule away; runs under way go on."""
+    """Removes the pipeline's schedule; a run in progress goes on."""
     count = connect().unschedule(config.name)
     click.echo(f"{count} taken away", err=True)
 

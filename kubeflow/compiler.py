@@ -25,6 +25,7 @@ from tfx_recommender.components.serving import served_models
 from tfx_recommender.foundation.errors import ConfigError
 from tfx_recommender.kubeflow import ui_artifacts
 from tfx_recommender.pipeline.nodes import NODE_KINDS, WORLD, kind_of
+from tfx_recommender.pipeline.settings.beam import Beam
 from tfx_recommender.pipeline.settings.config import Config, node_id, tuner_id
 from tfx_recommender.pipeline.settings.kubeflow import Claim, Kubeflow, Step
 from tfx_recommender.pipeline.world import World
@@ -36,8 +37,12 @@ NODE_LABEL = "tfx-recommender/node"
 _FIRST_PAUSE = 60
 # Values that no config contains; `_link_to_world` finds them where a World's fields would be.
 _MARKS = World(
-    *("<data_fingerprint>", "<served_digest>", ("<withdrawn>",), "<destination_state>"),
-    comparison="<comparison>",
+    "<data_fingerprint>",
+    "<served_digest>",
+    ("<withdrawn>",),
+    "<destination_state>",
+    "<destination_digest>",
+    "<comparison>",
 )
 _SYSTEM_TYPES = {
     "tfx.Examples": "system.Dataset",
@@ -116,7 +121,8 @@ def compile_pipeline(config: Config, search: Search | None = None) -> str:
     for task in tasks.values():
         _link_to_world(task)
     tasks[WORLD], components[WORLD] = _world(config)
-    contracts = {node: _contract(settings, node, components[node]) for node in tasks}
+    beam = _beam_arguments(config.beam, settings)
+    contracts = {node: _contract(settings, beam, node, components[node]) for node in tasks}
     for node in tasks:
         _add_ui_artifacts(node, components[node])
     for parameter in run_parameters(config, search):
@@ -287,7 +293,9 @@ def _world(config: Config) -> tuple[dict[str, Any], dict[str, Any]]:
     return task, component
 
 
-def _contract(settings: Kubeflow, node: str, component: dict[str, Any]) -> dict[str, Any]:
+def _contract(
+    settings: Kubeflow, beam: list[str], node: str, component: dict[str, Any]
+) -> dict[str, Any]:
     """What our entry point is told of a step: what the rewritten component no longer says.
 
     `artifacts`: TFX's types of inputs and outputs, which move here from the component;
@@ -315,7 +323,7 @@ def _contract(settings: Kubeflow, node: str, component: dict[str, Any]) -> dict[
         "artifacts": types,
         "parameters": {name: kind["parameterType"] for name, kind in parameters.items()},
         "overrides": {},
-        "beam": _beam_arguments(settings) if kind_of(node).uses_beam else [],
+        "beam": beam if kind_of(node).uses_beam else [],
         "threads": settings.step(node).threads,
         "store": _store(settings.pipeline_root),
     }
@@ -334,10 +342,15 @@ def _add_ui_artifacts(node: str, component: dict[str, Any]) -> None:
         }
 
 
-def _beam_arguments(settings: Kubeflow) -> list[str]:
-    from tfx_recommender.pipeline import dag
-
-    return list(settings.beam_arguments) or dag.BEAM_ARGUMENTS
+def _beam_arguments(beam: Beam, settings: Kubeflow) -> list[str]:
+    if settings.beam_arguments:
+        return list(settings.beam_arguments)
+    if beam.is_loopback:
+        raise ConfigError(
+            "beam.environment: loopback is out of reach for an engine outside the step's pod; set"
+            " external and worker_pool, or kubeflow.beam_arguments for the cluster"
+        )
+    return beam.arguments()
 
 
 def _container(settings: Kubeflow, node: str, contract: dict[str, Any]) -> dict[str, Any]:

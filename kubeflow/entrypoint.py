@@ -123,6 +123,7 @@ def observe_world(properties: dict[str, Any]) -> dict[str, str]:
         "served_digest": found.served_digest,
         "withdrawn": json.dumps(sorted(found.withdrawn)),
         "destination_state": found.destination_state,
+        "destination_digest": found.destination_digest,
         "comparison": str(comparisons.number_by_date(None if rebase else served, now)),
     }
 
@@ -152,6 +153,8 @@ def _execute(
     from tfx.dsl.components.base import base_beam_executor, base_executor
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils as tfx_utils
 
+    from tfx_recommender.pipeline.local import beam_engine
+
     names: dict[int, str] = {}
     uris: dict[str, str] = {}
     artifacts = {
@@ -168,7 +171,8 @@ def _execute(
         else:
             context = base_executor.BaseExecutor.Context(tmp_dir=folder, unique_id=node)
         _say(node, f"ready after {time.monotonic() - start:.1f} s")
-        executor_class(context).Do(artifacts["inputs"], artifacts["outputs"], properties)
+        with beam_engine.prepared(contract["beam"]):
+            executor_class(context).Do(artifacts["inputs"], artifacts["outputs"], properties)
     output = {}
     for key, produced in tfx_utils.translate_executor_output(artifacts["outputs"], names).items():
         for artifact in produced.artifacts:
@@ -211,7 +215,7 @@ def _import_executor(node: str) -> type:
 def _typed(side: dict[str, Any], titles: dict[str, str], uris: dict[str, str]) -> dict[str, Any]:
     """KFP's artifact lists as TFX reads them: with TFX's types and local paths, folders made.
 
-    Artifacts that `titles` does not name are no business of the executor's: KFP adds
+    Artifacts that `titles` does not name are not the executor's: KFP adds
     `executor-logs` to every step's outputs (from 2.5), whose file its launcher has opened already,
     and our compiler adds what the UI shows.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from typing import Any
-from unittest import mock
 
 from tfx_recommender.components.serving import served_models
 from tfx_recommender.foundation.errors import BadDataError, ConfigError, UserError
@@ -103,19 +102,23 @@ def run(
         raise_on_error=True,
     )
     before = set(os.listdir(root))
-    with mock.patch.object(docker_task_handler, "DockerTaskHandler", StepContainer):
-        try:
-            components.load_component_from_text(spec)(**arguments)
-        except RuntimeError:
-            if failures:
-                raise failures[0] from None
-            raise
+    # KFP has no other way to say which class runs a step.
+    upstream = docker_task_handler.DockerTaskHandler
+    docker_task_handler.DockerTaskHandler = StepContainer
+    try:
+        components.load_component_from_text(spec)(**arguments)
+    except RuntimeError:
+        if failures:
+            raise failures[0] from None
+        raise
+    finally:
+        docker_task_handler.DockerTaskHandler = upstream
     (folder,) = set(os.listdir(root)) - before
     return os.path.join(root, folder)
 
 
 def container_arguments() -> dict[str, Any]:
-    """How every step's container is shut in: docker-py's arguments."""
+    """How every step's container is isolated: docker-py's arguments."""
     import docker
 
     arguments: dict[str, Any] = {

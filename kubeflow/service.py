@@ -242,9 +242,9 @@ class Service:
         ]
 
     def unschedule(self, name: str) -> int:
-        """Takes away all schedules of the pipeline's name; returns how many there were.
+        """Removes all schedules of the pipeline's name; returns how many there were.
 
-        Runs under way go on.
+        Runs in progress go on.
 
         Raises:
           ConfigError: there is none.

@@ -25,7 +25,7 @@ SET = click.option(
     " several times.",
 )
 _VERBOSE = click.option(
-    "-v", "--verbose", is_flag=True, help="Shows the chatter of TFX and TensorFlow."
+    "-v", "--verbose", is_flag=True, help="Shows the output of TFX and TensorFlow."
 )
 
 
@@ -34,7 +34,7 @@ def cli() -> None:
     """Trains, compares and serves recommenders.
 
     Exit codes: 0 finished (pushed, or rightly not), 2 bad config or arguments, 3 bad data,
-    1 anything else.
+    130 interrupted, 143 stopped by SIGTERM, 1 anything else.
     """
 
 
@@ -102,7 +102,7 @@ def validate(config_path: str, overrides: tuple[str, ...], verbose: bool) -> Non
 @SET
 @click.option("--to", type=int, help="The version to serve again; by default the one before.")
 def rollback(config_path: str, overrides: tuple[str, ...], to: int | None) -> None:
-    """Serves an earlier version; it lasts, and becomes the baseline."""
+    """Serves an earlier version from now on; it becomes the baseline."""
     config = load(config_path, overrides)
     from tfx_recommender.pipeline import commands
 
@@ -174,6 +174,21 @@ def tune(
     commands.tune(settings, space, trials, out, verbose)
 
 
+@cli.command()
+@click.option("--port", required=True, type=click.IntRange(0, 65535), help="0: any free one.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="The address to listen on. Whoever reaches it executes code here.",
+)
+def beam_workers(port: int, host: str) -> None:
+    """Executes our code for an engine of Beam (beam.environment: external), until it is stopped."""
+    from tfx_recommender.pipeline.local import beam_workers as workers
+
+    workers.serve(host, port)
+
+
 _TO = click.option("--to", default="data", show_default=True, help="The folder to put it in.")
 _SEED = click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
 
@@ -196,7 +211,7 @@ def movielens_100k(to: str) -> None:
 @_TO
 @_SEED
 def libimseti_like(to: str, seed: int) -> None:
-    """As many made-up ratings as LibimSeTi has (17 million), of the same statistics."""
+    """Generates 17 million ratings with the statistics of LibimSeTi."""
     from tfx_recommender.datasets import sources, synthetic_ratings
 
     sources.generate("libimseti-like", to, synthetic_ratings.Size(seed=seed))
@@ -209,21 +224,21 @@ def libimseti_like(to: str, seed: int) -> None:
 @click.option("--items", required=True, type=click.IntRange(2))
 @click.option("--ratings", required=True, type=click.IntRange(2))
 def synthetic(to: str, seed: int, users: int, items: int, ratings: int) -> None:
-    """The same in any size."""
+    """Generates ratings of any size with the statistics of LibimSeTi."""
     from tfx_recommender.datasets import sources, synthetic_ratings
 
     sources.generate("synthetic", to, synthetic_ratings.Size(users, items, ratings, seed))
 
 
 def load(path: str, overrides: tuple[str, ...]) -> Config:
-    """Reads the config before anything heavier is imported: a mistake is answered at once."""
+    """Reads the config before anything heavier is imported, so a mistake is reported at once."""
     from tfx_recommender.pipeline.settings import config_file
 
     return config_file.load(path, overrides)
 
 
 def main() -> NoReturn:
-    """The entry point: every error of the user's is one line on standard error."""
+    """The entry point: every user error is one line on standard error."""
     signal.signal(signal.SIGTERM, _exit_on_sigterm)
     try:
         cli.main(standalone_mode=False)
@@ -245,3 +260,7 @@ def _fail(message: str, code: int) -> NoReturn:
 
 def _exit_on_sigterm(number: int, frame: types.FrameType | None) -> NoReturn:
     sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    main()

@@ -25,7 +25,7 @@ from tfx_recommender.trainer.search_space import SearchSpace
 def run(config: Config, verbose: bool, rebase_baseline: bool, part: Part = WHOLE) -> None:
     """Runs the pipeline, or a part of it, and prints the result table.
 
-    `summary.json` tells of every run, whatever ends it (see `local/summary.py`).
+    `summary.json` describes every run, whatever ends it (see `local/summary.py`).
     """
     with pipeline_root.exclusive(config.root):
         record = summary.Run()
@@ -35,6 +35,8 @@ def run(config: Config, verbose: bool, rebase_baseline: bool, part: Part = WHOLE
             before = _newest_version(config)
             log = None if part.inline else _log(config.root, verbose)
             with chatter_to(log, plain=part.inline) as console:
+                for line in served_models.remarks(config.serving_directory):
+                    console.print(line, highlight=False, markup=False)
                 result = _run_locked(config, Progress(console), record, rebase_baseline, part)
         except BaseException as error:
             status = "bad_data" if isinstance(error, BadDataError) else "failed"
@@ -66,9 +68,10 @@ def _run_locked(
     artifacts = pipeline_root.artifact_root(config.root)
     with progress.step("starting TFX"):
         from tfx_recommender.pipeline import dag
-        from tfx_recommender.pipeline.local import outcome, runner
+        from tfx_recommender.pipeline.local import outcome
+        from tfx_recommender.pipeline.local.store import Store
 
-    store = runner.Store(pipeline_root.store_path(config.root))
+    store = Store(pipeline_root.store_path(config.root))
     store.fail_unfinished()
     try:
         found = world.observe(
@@ -107,6 +110,7 @@ def _execute(
         threads=config.threads,
         environment={ROWS_IN_MEMORY: str(config.data.rows_in_memory)},
         profiles=os.path.join(config.root, "profiles"),
+        beam=config.beam.arguments(),
     )
 
 
@@ -139,10 +143,11 @@ def tune(config: Config, space: SearchSpace, trials: int, out: str, verbose: boo
         progress = Progress(console)
         with progress.step("starting TFX"):
             from tfx_recommender.pipeline import dag
-            from tfx_recommender.pipeline.local import runner, tuning
+            from tfx_recommender.pipeline.local import tuning
+            from tfx_recommender.pipeline.local.store import Store
 
         record = summary.Run()
-        store = runner.Store(pipeline_root.store_path(config.root))
+        store = Store(pipeline_root.store_path(config.root))
         store.fail_unfinished()
         found = world.observe(config.data, config.serving_directory, None, False, config.threads)
         artifacts = pipeline_root.artifact_root(config.root)
@@ -166,9 +171,10 @@ def validate(config: Config, verbose: bool) -> None:
         with progress.step("starting TFX"):
             from tfx_recommender.pipeline import dag
             from tfx_recommender.pipeline.local import runner
+            from tfx_recommender.pipeline.local.store import Store
         runner.run(
             dag.create_pipeline(config, pipeline_root=pipeline_root.artifact_root(root)),
-            runner.Store(pipeline_root.store_path(root)),
+            Store(pipeline_root.store_path(root)),
             progress,
             summary.Run(),
             Part(until="DataGate"),

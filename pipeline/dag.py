@@ -23,19 +23,15 @@ from tfx_recommender.components.served_baseline import ServedBaseline
 from tfx_recommender.components.tuned_config import TunedConfig
 from tfx_recommender.pipeline import quality_gate
 from tfx_recommender.pipeline.nodes import kind_of
+from tfx_recommender.pipeline.settings.beam import Beam
 from tfx_recommender.pipeline.settings.config import Config, node_id, tuner_id
 from tfx_recommender.pipeline.world import World, push_record
 from tfx_recommender.trainer.search_space import SearchSpace
 from tfx_recommender.transform.features import SPLITS, TEST, TRAIN, TRAIN_ENTITIES, VALIDATION
 
-BEAM_ARGUMENTS = [
-    # In-process and offline: since Beam 2.68 the DirectRunner first tries to download Prism.
-    "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner",
-    # Never used in-process; where none is named TFX packs itself for workers, 2 s a node.
-    "--sdk_container_image=none",
-    # Beam's own check of type hints says the same at a fraction of the cost.
-    "--disable_beartype",
-]
+# In-process, whatever the config says: TFX's cache key holds these arguments, and where Beam
+# computes changes no result. Who executes a node puts the config's arguments in their place.
+BEAM_ARGUMENTS = Beam().arguments()
 
 
 def create_pipeline(
@@ -106,6 +102,7 @@ def create_pipeline(
         destination_state=world.destination_state,
         record=json.dumps(push_record(config.data, config.split)),
         withdrawn=json.dumps(sorted(world.withdrawn)),
+        destination_digest=world.destination_digest,
         comparison=world.comparison,
     )
     return _pipeline(config, [*nodes, selector, pusher], pipeline_root)
@@ -114,7 +111,7 @@ def create_pipeline(
 def create_tuning(
     config: Config, space: SearchSpace, trials: int, world: World, pipeline_root: str
 ) -> Pipeline:
-    """Builds the pipeline that searches hyperparameters; its first nodes are the other's.
+    """Builds the pipeline that searches hyperparameters, behind the same first nodes.
 
     Args:
       config: what to build.
@@ -151,7 +148,7 @@ def create_tuning(
 
 
 def _prepare(config: Config, world: World) -> list[Any]:
-    """Ratings to examples, checked, and a transform graph.
+    """The nodes up to Transform: checked examples and a transform graph.
 
     RatingsExampleGen, StatisticsGen, ExampleValidator, DataGate, Transform.
     """

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 
 from packaging.requirements import Requirement
 
+from tfx_recommender.components.ratings_example_gen import source_file
 from tfx_recommender.components.ratings_example_gen.config import Data
-from tfx_recommender.foundation.errors import BadDataError
 from tfx_recommender.foundation.source import meaning
 
 # What runs inside nodes, and what sets them up. The rest reaches nodes as execution properties,
@@ -24,10 +24,11 @@ _PACKAGE = "tfx-recommender"
 
 
 def of_data_and_code(data: Data, threads: int | None = None) -> str:
-    """SHA-256 of every data file's bytes, what our code does, and the libraries it runs on.
+    """SHA-256 of the data files' bytes, then that of what our code does and what it runs on.
 
-    Sizes and times of files are not asked: TFX's own fingerprint misses a changed digit. Comments
-    and docstrings change nothing, nor do settings that change no result.
+    Sizes and times of files are not used: TFX's own fingerprint misses a changed digit. Comments
+    and docstrings do not count, nor do settings that change no result. The data come first, and by
+    themselves: ingestion compares them with what it reads.
 
     Args:
       data: which files.
@@ -37,21 +38,12 @@ def of_data_and_code(data: Data, threads: int | None = None) -> str:
       BadDataError: a file cannot be read.
     """
     hasher = hashlib.sha256()
-    files = [file.path for file in (data.users, data.items) if file is not None]
-    for path in [*data.interactions.paths, *files]:
-        try:
-            with open(path, "rb") as stream:
-                hasher.update(hashlib.file_digest(stream, "sha256").digest())
-        except OSError as error:
-            raise BadDataError(
-                f"{path}: cannot be read ({error.strerror}); check the path in the config"
-            ) from None
     for path in _code_files():
         with open(path, encoding="utf-8") as code:
             hasher.update(meaning(code.read()).encode())
     for line in [*libraries(), f"threads {threads}"]:
         hasher.update(f"{line}\n".encode())
-    return hasher.hexdigest()
+    return source_file.fingerprint(data.paths()) + hasher.hexdigest()
 
 
 def libraries() -> list[str]:

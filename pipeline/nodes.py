@@ -49,7 +49,7 @@ class NodeKind:
     name: str
     executor: str | None
     imports: tuple[str, ...] = ()
-    code: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    code: dict[str, str] = dataclasses.field(default_factory=dict)
     uses_beam: bool = False
     is_cached: bool = True
     is_retried: bool = True

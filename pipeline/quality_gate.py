@@ -21,10 +21,6 @@ from tfx_recommender.components.evaluator.predictions import (
 from tfx_recommender.pipeline.settings.config import Comparison, Config
 from tfx_recommender.transform import features
 
-METRICS_MODULE = "tfx_recommender.components.evaluator.tfma_metrics"
-"""By name, as TFMA looks it up: importing it brings TFMA and TensorFlow along."""
-_METRIC_CLASS = "CatalogueMetric"
-
 
 def eval_config(config: Config) -> str:
     """TFMA's EvalConfig, as JSON.
@@ -71,7 +67,9 @@ def eval_config(config: Config) -> str:
             **evidence,
         }
         return specs.add(
-            class_name=_METRIC_CLASS, module=METRICS_MODULE, config=json.dumps(settings)
+            class_name=catalogue.TFMA_CLASS,
+            module=catalogue.TFMA_MODULE,
+            config=json.dumps(settings),
         )
 
     for metric in metrics:
@@ -122,9 +120,9 @@ def _gate_slices(metric: config_pb2.MetricConfig, config: Config) -> None:
 
 
 def _on_slices(metric: config_pb2.MetricConfig, *by: str) -> config_pb2.MetricThreshold:
-    """A new threshold for each slice by a feature; by none: for all rows together.
+    """The threshold of each slice by a feature; by none: of all rows together.
 
-    TFMA would take two thresholds on the same slices for one: so there is one message of each.
+    TFMA takes one threshold for each slice, so each is made once.
     """
     for given in metric.per_slice_thresholds:
         if [list(spec.feature_keys) for spec in given.slicing_specs] == [list(by)]:

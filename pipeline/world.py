@@ -1,4 +1,4 @@
-"""What the config does not say and a run's cache keys need: the state of things outside."""
+"""What a run finds outside of its config and needs in its cache keys: data and serving place."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ class World:
       served_digest: of the served model's files; "" if nothing is served.
       withdrawn: digests of models that a rollback took out of service.
       destination_state: of the serving place; changes whenever the place does.
+      destination_digest: of what is served there, compared with or not; "" if nothing is.
       comparison: the number of this night's comparison with the served model, from 1, as text;
         `comparisons.py` counts.
     """
@@ -29,6 +30,7 @@ class World:
     served_digest: str = ""
     withdrawn: tuple[str, ...] = ()
     destination_state: str = ""
+    destination_digest: str = ""
     comparison: str = "1"
 
 
@@ -39,7 +41,7 @@ def observe(
     rebase_baseline: bool,
     threads: int | None = None,
 ) -> World:
-    """Looks around.
+    """Looks at the data files and the serving place.
 
     Args:
       data: the data files.
@@ -58,6 +60,7 @@ def observe(
         served_digest=served.digest if served and not rebase_baseline else "",
         withdrawn=tuple(served.record.get("withdrawn", [])) if served else (),
         destination_state=served_models.state(serving_directory),
+        destination_digest=served.digest if served else "",
     )
 
 
@@ -67,11 +70,11 @@ def push_record(data: Data, split: Split) -> dict[str, Any]:
 
 
 def require_comparable(data: Data, split: Split, served: ServedModel) -> None:
-    """Two models compare only if they learnt the same task, and one that hides the same test rows.
+    """Two models can be compared only if they learnt the same task and hide the same test rows.
 
     A model trained under other split settings may have seen today's test rows; one of events
-    predicts no ratings, and one of ratings was fitted to other rows. What has no record of
-    this was not pushed by us, and is taken for comparable.
+    predicts no ratings, and one of ratings was fitted to other rows. A push record that says
+    nothing of this is an older release's, and its model is taken for comparable.
 
     Raises:
       ConfigError: the served model was trained with another kind of feedback, or another split.

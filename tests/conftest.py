@@ -153,7 +153,7 @@ def write_config(folder: Path, **changes: Any) -> Path:
 
 
 def table_of(ratings: Any, rows: Any) -> pa.Table:
-    """Some rows of `ratings_table.Ratings`, ids as strings."""
+    """Some rows of `ratings_table.RatingsTable`, ids as strings."""
     columns = {name: pa.array(values[rows]) for name, values in ratings.columns.items()}
     columns["user_id"] = ratings.users.ids.take(columns["user_id"])
     columns["item_id"] = ratings.items.ids.take(columns["item_id"])

@@ -1,4 +1,4 @@
-"""The model to beat before any was pushed: biases for the rating, popularity for the ranking."""
+"""The baselines before the first push: biases predict ratings, popularity ranks items."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ def fit_biases(
       rows: the train split.
       users: number of users; every `rows.user` is below.
       items: number of items; every `rows.item` is below.
-      user_shrinkage: added to a user's count of ratings, pulls small counts to 0.
+      user_shrinkage: added to a user's number of ratings; biases of few ratings move towards 0.
       item_shrinkage: the same for items.
-      sweeps: how often both sides are solved.
+      sweeps: number of times that both sides are solved.
 
     Returns:
       The mean, the users' biases float64 [users], the items' biases float64 [items].
     """
-    mean = float(rows.rating.mean(dtype=np.float64))
-    residual = rows.rating.astype(np.float64) - mean
+    rating = rows.known_rating()
+    mean = float(rating.mean(dtype=np.float64))
+    residual = rating.astype(np.float64) - mean
     user_count = np.bincount(rows.user, minlength=users)
     item_count = np.bincount(rows.item, minlength=items)
     user_bias, item_bias = np.zeros(users), np.zeros(items)
@@ -49,7 +50,7 @@ def fit_biases(
 def bias_and_popularity(
     train: Interactions, users: int, items: int, rating_range: tuple[float, float]
 ) -> Recommender:
-    """The baseline of ratings: by biases, and preference by popularity.
+    """The baseline for ratings: biases predict ratings, popularity ranks items.
 
     Args:
       train: the train split.
@@ -68,12 +69,12 @@ def bias_and_popularity(
 
 
 def popularity(train: Interactions, users: int, items: int) -> Recommender:
-    """The baseline of events: preference by popularity, whatever their strength."""
+    """The baseline for events: popularity ranks items. Strengths are not used."""
     return Recommender(rating=None, preference=_popularity_head(train, users, items))
 
 
 def _popularity_head(train: Interactions, users: int, items: int) -> FactorsHead:
-    """The number of ratings of an item in training, that of the users it has."""
+    """score(u, i) = the number of training ratings of item i."""
     count = np.bincount(train.item, minlength=items)
     return FactorsHead(_with_unknown(np.zeros(users)), _with_unknown(count))
 

@@ -1,9 +1,9 @@
-"""Reads what ingestion wrote, once, into columns in memory."""
+"""Reads the files that ingestion wrote into columns in memory."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from tfx_recommender.trainer.fitting.head import Tensor
 from tfx_recommender.trainer.fitting.interactions import Interactions
-from tfx_recommender.trainer.fitting.problem import Catalogue, Entities, EntityShape
+from tfx_recommender.trainer.fitting.problem import Catalogue, EntityShape, EntityTable
 from tfx_recommender.transform import column_files
 from tfx_recommender.transform.features import (
     ITEM_ID,
@@ -28,15 +29,15 @@ from tfx_recommender.transform.features import (
 
 
 @dataclasses.dataclass(frozen=True)
-class Ratings:
-    """The rows of one split. Each distinct id is held once, in order of first appearance.
+class SplitRows:
+    """The rows of one split; ids are codes into the distinct ids, in order of first appearance.
 
     Attributes:
-      user_id: [R] codes into distinct ids (binary).
-      item_id: likewise.
-      rating: float32 [R]; None, like the others: there is none, or it was not asked for.
-      time: int64 [R].
-      strength: of events, float32 [R].
+      user_id: binary [R].
+      item_id: binary [R].
+      rating: float32 [R]; None: events have none, or it was not read.
+      time: int64 [R]; None: not known, or not read.
+      strength: of events, float32 [R], above 0; None: ratings have none, or it was not read.
     """
 
     user_id: pa.DictionaryArray
@@ -54,11 +55,11 @@ def serialized_examples(file_pattern: str) -> tf.data.Dataset:
     return tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(file_pattern)))
 
 
-def read(file_pattern: str, columns: Columns | None = None) -> Ratings:
-    """All rows of a split: ids, and, given the column contract, all else but features.
+def read(file_pattern: str, columns: Columns | None = None) -> SplitRows:
+    """All rows of a split: ids and, if `columns` is given, ratings or strengths and times.
 
     Args:
-      file_pattern: that of its tf.Examples; what is read are the `column_files` beside them.
+      file_pattern: of the split's tf.Examples; the `column_files` beside them are read instead.
       columns: the column contract.
     """
     found = column_files.read(file_pattern)
@@ -66,20 +67,20 @@ def read(file_pattern: str, columns: Columns | None = None) -> Ratings:
     if columns is not None:
         wanted = {columns.value} | ({TIMESTAMP} if columns.has_timestamp else set())
     rest = {name: found[name].to_numpy() for name in wanted}
-    return Ratings(
+    return SplitRows(
         found[USER_ID], found[ITEM_ID], rest.get(RATING), rest.get(TIMESTAMP), rest.get(STRENGTH)
     )
 
 
-def concatenate(*splits: Ratings) -> Ratings:
-    """The ids of all rows, one after the other; equal ids have equal codes."""
+def concatenate(*splits: SplitRows) -> SplitRows:
+    """The ids of the rows of all splits in order; equal ids have equal codes."""
     user_id, item_id = (
         pa.chunked_array([getattr(split, name) for split in splits])
         .unify_dictionaries()
         .combine_chunks()
         for name in ("user_id", "item_id")
     )
-    return Ratings(user_id, item_id)
+    return SplitRows(user_id, item_id)
 
 
 def catalogue_of(
@@ -88,10 +89,10 @@ def catalogue_of(
     """The users and items of the train split, in order of first appearance.
 
     Args:
-      entity_files: the pattern of TRAIN_ENTITIES, whose rows go through the transform graph.
+      entity_files: file pattern of TRAIN_ENTITIES.
       columns: the column contract.
-      transform: the transform graph.
-      oov_buckets: embeddings that ids out of vocabulary share.
+      transform: the transform graph, which encodes these rows.
+      oov_buckets: number of embeddings that ids out of vocabulary share.
     """
     examples = tf.concat(list(serialized_examples(entity_files).batch(1 << 16)), axis=0)
     raw = tf.io.parse_example(examples, transform.raw_feature_spec())
@@ -113,12 +114,12 @@ def catalogue_of(
             ratings=np.bincount(encoded[id_name], weight, ids).astype(np.int64),
         )
 
-    def entities(side: Side, id_name: str, weight_name: str) -> Entities:
+    def entities(side: Side, id_name: str, weight_name: str) -> EntityTable:
         first = np.flatnonzero(raw[weight_name].numpy()[:, 0])
         numeric = [encoded[f.name][first] for f in columns.of(side, "numeric")]
         table = np.stack(numeric, axis=1) if numeric else np.zeros((len(first), 0))
         unknown = transform.vocabulary_size_by_name(id_name)
-        return Entities(
+        return EntityTable(
             raw_ids=raw[id_name].numpy()[first, 0],
             index=np.append(encoded[id_name][first], unknown),
             numeric=np.append(table, np.zeros((1, table.shape[1])), axis=0).astype(np.float32),
@@ -136,20 +137,20 @@ def catalogue_of(
     )
 
 
-def interactions(rows: Ratings, users: Entities, items: Entities) -> Interactions:
+def interactions(rows: SplitRows, users: EntityTable, items: EntityTable) -> Interactions:
     """The rows as positions in `users` and `items`; an unknown id is the last position."""
     user, item = positions(rows.user_id, users), positions(rows.item_id, items)
     return Interactions(user, item, rows.rating, rows.time, rows.strength)
 
 
-def positions(ids: pa.DictionaryArray, entities: Entities) -> np.ndarray:
+def positions(ids: pa.DictionaryArray, entities: EntityTable) -> np.ndarray:
     """Position of each id in `entities`, int64 [R]; `len(entities)` where it is unknown."""
     known = pa.array(entities.raw_ids, pa.binary())
     found = pc.fill_null(pc.index_in(ids.dictionary, known), len(entities)).to_numpy()
     return found.astype(np.int64)[ids.indices.to_numpy()]
 
 
-def _encode(raw: dict[str, Any], transform: tft.TFTransformOutput) -> dict[str, np.ndarray]:
+def _encode(raw: Mapping[str, Tensor], transform: tft.TFTransformOutput) -> dict[str, np.ndarray]:
     """Outputs of `preprocessing_fn` by name; categories padded with -1."""
     return {
         name: (tf.sparse.to_dense(value, -1) if isinstance(value, tf.SparseTensor) else value)

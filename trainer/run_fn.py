@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 import tensorflow as tf
 import tensorflow_transform as tft
@@ -20,30 +20,62 @@ from tfx_recommender.trainer.fitting.settings import history_length
 from tfx_recommender.trainer.recommender import Recommender
 from tfx_recommender.transform.features import Columns
 
+if TYPE_CHECKING:
+    from tfx.components.trainer.fn_args_utils import FnArgs
 
-def run_fn(fn_args: Any) -> None:
+
+class DataConfig(TypedDict):
+    """What the `custom_config` of Trainer and Tuner nodes says of the data.
+
+    Attributes:
+      columns: `Columns.to_dict`.
+      oov_buckets: number of embeddings that ids out of vocabulary share.
+      seed: of everything random.
+    """
+
+    columns: dict[str, object]
+    oov_buckets: int
+    seed: int
+
+
+class TrainerConfig(DataConfig):
+    """The `custom_config` of a Trainer node.
+
+    Attributes:
+      architecture: a key of `registry.ARCHITECTURES`.
+      rating: settings of its rating head; None: the data are events.
+      preference: settings of its ranking head.
+      ensemble: number of models that are averaged, each from a seed of its own.
+      card: what the exported model's card says beside the architecture.
+    """
+
+    architecture: str
+    rating: dict[str, object] | None
+    preference: dict[str, object]
+    ensemble: int
+    card: dict[str, object]
+
+
+def run_fn(fn_args: FnArgs) -> None:
     """Trains one architecture and writes its SavedModel (called by TFX's Trainer).
 
     Args:
-      fn_args: TFX's `FnArgs`. `train_files` is one pattern, the train split; `eval_files` are
-        three: validation; test, of which only the ids are read, to be hidden from
-        recommendations; and train_entities. `custom_config`: `architecture`, `rating` and
-        `preference` (that architecture's hyperparameters for either head; of events `rating` is
-        None), `ensemble` (how many members), `columns`, `oov_buckets`, `seed` and `card` (see
-        `export`).
+      fn_args: from TFX. `train_files` is one pattern, the train split; `eval_files` are
+        three: validation; test, of which only ids are read, so that `recommend` hides them;
+        and train_entities. `custom_config` is a `TrainerConfig`.
     """
-    config = fn_args.custom_config
+    config: TrainerConfig = fn_args.custom_config
     seed = config["seed"]
     tf.config.experimental.enable_op_determinism()
     _, test_files, _ = fn_args.eval_files
     given = read(fn_args, config)
     columns, catalogue = given.columns, given.catalogue
     row = ARCHITECTURES[config["architecture"]]
-    # Events have no ratings: there is no such head, and no settings for it.
-    rating = row.rating(**config["rating"]) if config["rating"] is not None else None
-    preference = row.preference(**config["preference"])
+    # Events have no ratings, and so no rating head and no settings for it.
+    rating = row.rating.model_validate(config["rating"]) if config["rating"] is not None else None
+    preference = row.preference.model_validate(config["preference"])
     problem = given.problem(history_length(rating, preference), seed)
-    # TFX gives a base model where the DAG names one.
+    # The DAG names a base model only for a warm start.
     start = warm_start.Start(fn_args.base_model, catalogue) if fn_args.base_model else None
     with tf.summary.create_file_writer(fn_args.model_run_dir).as_default():
         fitted = fit(
@@ -73,7 +105,7 @@ def run_fn(fn_args: Any) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Input:
-    """What a node has read.
+    """The input of a Trainer or Tuner node.
 
     Attributes:
       columns: the column contract.
@@ -86,11 +118,16 @@ class Input:
     columns: Columns
     transform: tft.TFTransformOutput
     catalogue: Catalogue
-    train_rows: input_data.Ratings
-    validation_rows: input_data.Ratings
+    train_rows: input_data.SplitRows
+    validation_rows: input_data.SplitRows
 
     def problem(self, history: int, seed: int) -> Problem:
-        """What to fit, for heads that see so many of a user's ratings before."""
+        """What to fit.
+
+        Args:
+          history: number of a user's most recent ratings that heads use.
+          seed: of everything random.
+        """
         train, validation = (
             input_data.interactions(rows, self.catalogue.users, self.catalogue.items)
             for rows in (self.train_rows, self.validation_rows)
@@ -98,12 +135,12 @@ class Input:
         return Problem(self.catalogue, train, validation, history, seed)
 
 
-def read(fn_args: Any, config: dict[str, Any]) -> Input:
-    """Reads the splits to learn from and to stop by, and the transform graph.
+def read(fn_args: FnArgs, config: DataConfig) -> Input:
+    """Reads the train and validation splits and the transform graph.
 
     Args:
-      fn_args: TFX's `FnArgs`; of `eval_files` the first is validation, the last train_entities.
-      config: `columns` and `oov_buckets`.
+      fn_args: from TFX; of `eval_files` the first is validation, the last train_entities.
+      config: says what the columns are.
     """
     columns = Columns.from_dict(config["columns"])
     transform = tft.TFTransformOutput(fn_args.transform_graph_path)
@@ -129,14 +166,13 @@ def fit(
 
     Args:
       architecture: a key of `registry.ARCHITECTURES`.
-      rating: its rating head's settings; None: the problem is one of events, and there is no
-        such head.
-      preference: its ranking head's settings.
+      rating: settings of its rating head; None for events.
+      preference: settings of its ranking head.
       problem: what to fit.
-      rating_range: smallest and largest rating of the scale; None likewise.
+      rating_range: smallest and largest rating of the scale; None for events.
       seed: of everything random.
-      members: how many models, each from a seed of its own, are averaged.
-      start: the model to begin from; all members begin from it.
+      members: number of models that are averaged, each from a seed of its own.
+      start: the served model's weights; None: training starts cold.
     """
     ratings, preferences = [], []
     for member in range(members):

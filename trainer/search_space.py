@@ -1,4 +1,4 @@
-"""The file that says what a search for hyperparameters may try. Free of TensorFlow.
+"""The search space: the hyperparameters that a search may try. Free of TensorFlow.
 
     mlp:
       rating:
@@ -6,14 +6,15 @@
         l2: {log: [0.0001, 0.1]}
         training.learning_rate: {log: [0.001, 0.02]}
 
-An architecture, a head, and for each hyperparameter (dots lead into its parts) either the values
-to choose from (`choice`), or the two ends of a range: of integers (`integer`), of numbers
-(`linear`), or of numbers that are tried evenly by their logarithms (`log`).
+The levels are architecture, head and hyperparameter (dots lead into its parts). A hyperparameter
+has either values to choose from (`choice`) or the two ends of a range: of integers (`integer`), of
+numbers (`linear`), or of numbers whose logarithms are spread evenly (`log`).
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated
 
 from pydantic import Field, RootModel, ValidationError, model_validator
 
@@ -22,9 +23,9 @@ from tfx_recommender.trainer.architectures.registry import ARCHITECTURES
 
 
 class Range(Settings):
-    """What one hyperparameter may be; exactly one of these."""
+    """The values of one hyperparameter; exactly one field is given."""
 
-    choice: Annotated[tuple[Any, ...], Field(min_length=1)] | None = None
+    choice: Annotated[tuple[object, ...], Field(min_length=1)] | None = None
     integer: tuple[int, int] | None = None
     linear: tuple[float, float] | None = None
     log: tuple[float, float] | None = None
@@ -40,13 +41,13 @@ class Range(Settings):
             raise ValueError("a logarithmic range begins above 0")
         return self
 
-    def values(self) -> tuple[Any, ...]:
-        """Every choice, or both ends."""
+    def values(self) -> tuple[object, ...]:
+        """Every choice, or both ends of the range."""
         return self.choice or self.integer or self.linear or self.log or ()
 
 
 class SearchSpace(RootModel[dict[str, dict[str, dict[str, Range]]]]):
-    """Architecture -> head -> hyperparameter -> what it may be."""
+    """Architecture -> head -> hyperparameter -> its values."""
 
     @model_validator(mode="after")
     def _check(self) -> SearchSpace:
@@ -68,10 +69,14 @@ class SearchSpace(RootModel[dict[str, dict[str, dict[str, Range]]]]):
         return self
 
 
-def nested(values: dict[str, Any], base: dict[str, Any] | None = None) -> dict[str, Any]:
+def nested(
+    values: Mapping[str, object], base: Mapping[str, object] | None = None
+) -> dict[str, object]:
     """`{"a.b": 1}` -> `{"a": {"b": 1}}`, put into a copy of `base`."""
     result = dict(base or {})
     for name, value in values.items():
         key, dot, rest = name.partition(".")
-        result[key] = nested({rest: value}, result.get(key)) if dot else value
+        inner = result.get(key)
+        inner = inner if isinstance(inner, Mapping) else None
+        result[key] = nested({rest: value}, inner) if dot else value
     return result

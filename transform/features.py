@@ -27,7 +27,7 @@ RESERVED = (USER_ID, ITEM_ID, RATING, TIMESTAMP, *DECILES, *WEIGHTS)
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SPLITS = (TRAIN, VALIDATION, TEST)
 # Of the train split, and of all splits, the rows in which a user or an item appears for the first
-# time: for whoever needs each user and each item, and not all that was rated.
+# time. StatisticsGen and Transform read these instead of every rating.
 TRAIN_ENTITIES, ENTITIES = "train_entities", "entities"
 
 Kind = Literal["numeric", "category", "categories"]

@@ -9,6 +9,10 @@ import tensorflow_transform as tft
 
 from tfx_recommender.transform.features import ITEM_ID, ITEM_WEIGHT, USER_ID, USER_WEIGHT, Columns
 
+# No z-score of the train split lies further out (of n values at most sqrt(n - 1)), but one of a
+# served request may, and beyond the range of float32 no score would be a number.
+Z_SCORE_LIMIT = 1e4
+
 
 def preprocessing_fn(
     inputs: dict[str, Any], custom_config: dict[str, Any]
@@ -27,8 +31,9 @@ def preprocessing_fn(
 
     Returns:
       `user_id`, `item_id`: int64 [B], in [0, vocabulary + OOV buckets); `rating` (of events
-      `strength`): float32 [B], unchanged; each numeric feature: float32 [B], z-score, 0 where
-      missing; each category: sparse int64 [B, ?], one more value than its vocabulary (OOV).
+      `strength`): float32 [B], unchanged; each numeric feature: float32 [B], z-score within
+      `Z_SCORE_LIMIT`, 0 where missing or not a number; each category: sparse int64 [B, ?], one
+      more value than its vocabulary (OOV).
     """
     columns = Columns.from_dict(custom_config["columns"])
     vocabulary = custom_config["vocabulary"]
@@ -88,4 +93,6 @@ def _z_score(values: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
     # Below that it is rounding: all values are the same.
     is_spread = variance > 1e-12 * mean * mean
     deviation = tf.sqrt(tf.where(is_spread, variance, 1.0))
-    return tf.cast(tf.where(is_spread, (x - mean) / deviation, 0.0), tf.float32)
+    is_known = is_spread & ~tf.math.is_nan(x)
+    z_score = tf.where(is_known, (x - mean) / deviation, 0.0)
+    return tf.cast(tf.clip_by_value(z_score, -Z_SCORE_LIMIT, Z_SCORE_LIMIT), tf.float32)

@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks.accuracy import protocols, tables
 from benchmarks.accuracy.protocols import PROTOCOLS, Split
-from benchmarks.accuracy.results import Fit, Model, Results, read_models
+from benchmarks.accuracy.results import Fit, Results, TableRow, read_models
 from tfx_recommender.foundation import source
 
 HERE = Path(__file__).parent
@@ -93,7 +93,7 @@ class Bench:
         self._data = protocols.load(Path("data/movielens-100k"))
         self._tune = tune
 
-    def measure(self, model: Model, protocol: str, seeds: int) -> None:
+    def measure(self, model: TableRow, protocol: str, seeds: int) -> None:
         """Chooses settings on validation, then fits to all train rows with each seed."""
         splits = protocols.splits(protocol, self._data)
         if len(model.settings) > 1:
@@ -108,7 +108,7 @@ class Bench:
             jobs = [Job(*pair, seed) for pair in zip(splits, chosen, strict=True)]
             self._fit(model, jobs, even_if_stale=True)
 
-    def _fit(self, model: Model, jobs: list[Job], even_if_stale: bool) -> None:
+    def _fit(self, model: TableRow, jobs: list[Job], even_if_stale: bool) -> None:
         """Those that are missing, in one process."""
         code = self.code[model.by]
         missing = []
@@ -128,7 +128,7 @@ class Bench:
                 err=True,
             )
 
-    def _run(self, model: Model, jobs: list[Job], folder: Path) -> list[Fit]:
+    def _run(self, model: TableRow, jobs: list[Job], folder: Path) -> list[Fit]:
         lines = []
         for number, job in enumerate(jobs):
             split, answer = folder / f"{number}.split.npz", folder / f"{number}.answer.npz"
@@ -161,7 +161,7 @@ class Bench:
             for number, job in enumerate(jobs)
         ]
 
-    def _judge(self, model: Model, job: Job, answer: Path) -> Fit:
+    def _judge(self, model: TableRow, job: Job, answer: Path) -> Fit:
         from benchmarks.accuracy import evaluation  # TFMA takes half a minute to import
 
         judge = {"rating": evaluation.judge_ratings, "ranking": evaluation.judge_ranking}

@@ -11,12 +11,14 @@ import tensorflow as tf
 
 from benchmarks.accuracy import protocols, worker
 from benchmarks.accuracy.worker import Arrays, Fitted
+from tfx_recommender.foundation.settings import Settings
 from tfx_recommender.trainer import baseline
 from tfx_recommender.trainer.architectures import bayesian_factorization, ensemble, model
 from tfx_recommender.trainer.architectures.registry import ARCHITECTURES
 from tfx_recommender.trainer.fitting.fit import Fitter, Untrained
+from tfx_recommender.trainer.fitting.head import EntityBatch, Head, Tensor
 from tfx_recommender.trainer.fitting.interactions import Interactions
-from tfx_recommender.trainer.fitting.problem import Catalogue, Entities, EntityShape, Problem
+from tfx_recommender.trainer.fitting.problem import Catalogue, EntityShape, EntityTable, Problem
 from tfx_recommender.trainer.fitting.settings import history_length
 from tfx_recommender.trainer.recommender import Recommender
 
@@ -42,7 +44,8 @@ def fit(arrays: Arrays, task: str, name: str, settings: dict[str, Any], seed: in
             train = dataclasses.replace(train, time=None)
         config = _config(task, name, settings)
         # Nothing to stop by: all epochs are run.
-        none = Interactions(train.user[:0], train.item[:0], train.rating[:0], train.time)
+        empty = train.user[:0], train.item[:0], train.known_rating()[:0]
+        none = Interactions(*empty, train.time)
         problem = Problem(catalogue, train, none, history_length(config), seed)
         members = settings.get("members", 1)
         head = ensemble.of(
@@ -55,7 +58,7 @@ def fit(arrays: Arrays, task: str, name: str, settings: dict[str, Any], seed: in
         recommender = Recommender(head, head, problem.rating_mean, problem.rating_scale, RANGE)
         passes = members * _passes(config)
         catalogue = problem.catalogue
-    users, items = catalogue.users.table(), catalogue.items.table()
+    users, items = catalogue.users.batch(), catalogue.items.batch()
 
     def rate() -> np.ndarray:
         pairs = positions(arrays, "held_out", catalogue)
@@ -73,38 +76,47 @@ def fit(arrays: Arrays, task: str, name: str, settings: dict[str, Any], seed: in
     return Fitted(passes, rate if task == "rating" else prefer)
 
 
-def _config(task: str, architecture: str, settings: dict[str, Any]) -> Any:
+def _config(task: str, architecture: str, settings: dict[str, Any]) -> Settings:
     heads = ARCHITECTURES[architecture]
     if task == "ranking":
         kind = heads.preference
     else:
         kind = heads.rating if settings.get("sampler", True) else heads.preference
-    return kind(**settings.get("head", {}))
+    return kind.model_validate(settings.get("head", {}))
 
 
 def _head(
-    task: str, architecture: str, config: Any, settings: dict[str, Any], problem: Problem, seed: int
-) -> Any:
+    task: str,
+    architecture: str,
+    config: Settings,
+    settings: dict[str, Any],
+    problem: Problem,
+    seed: int,
+) -> Head:
     if task == "ranking":
         return model.fit_preference(architecture, config, problem, Fitter(seed))
     if not settings.get("sampler", True):
         head = model.fit_preference(architecture, config, problem, Untrained(seed))
-        return Fitter(seed).rating(head, problem, config.training)
+        return Fitter(seed).rating(head, problem, getattr(config, "training"))  # noqa: B009 - each architecture's own
     # With so strong a prior no user's or item's precision moves away from the common one.
     prior = bayesian_factorization._NOISE_PRIOR if settings.get("noise", True) else 1e9
     with mock.patch.object(bayesian_factorization, "_NOISE_PRIOR", prior):
         return model.fit_rating(architecture, config, problem, Fitter(seed))
 
 
-def _passes(config: Any) -> int:
+def _passes(config: Settings) -> int:
     """Sweeps of a sampler, and epochs of what is trained."""
-    epochs = config.training.epochs if hasattr(config, "training") else 0
+    training = getattr(config, "training", None)
+    epochs = training.epochs if training else 0
     return epochs + getattr(getattr(config, "mf", config), "sweeps", 0)
 
 
 def catalogue_of(arrays: Arrays, features: bool = True) -> Catalogue:
     """Users and items of the train ratings, encoded as Transform does with the shipped config."""
-    users, items = _Side("user", arrays["train_user"]), _Side("item", arrays["train_item"])
+    users, items = (
+        _SideEncoder("user", arrays["train_user"]),
+        _SideEncoder("item", arrays["train_item"]),
+    )
     if features:
         users.numeric.append(arrays["age"])
         users.categories["gender"] = [[value] for value in arrays["gender"]]
@@ -116,18 +128,18 @@ def catalogue_of(arrays: Arrays, features: bool = True) -> Catalogue:
     return Catalogue(users.entities(), items.entities(), users.shape(), items.shape())
 
 
-class _Side:
+class _SideEncoder:
     def __init__(self, side: Literal["user", "item"], rows: np.ndarray) -> None:
         self.side: Literal["user", "item"] = side
         self.rows, self.known = rows, np.unique(rows)
         self.numeric: list[np.ndarray] = []
         self.categories: dict[str, list[list[str]]] = {}
 
-    def entities(self) -> Entities:
+    def entities(self) -> EntityTable:
         """Everyone in train, in order of id; the row after the last stands for the unknown."""
         numeric = [self._z_score(values) for values in self.numeric]
         table = np.stack(numeric, axis=1) if numeric else np.zeros((len(self.known), 0))
-        return Entities(
+        return EntityTable(
             raw_ids=np.array([str(number).encode() for number in self.known], object),
             index=np.arange(len(self.known) + 1),
             numeric=np.append(table, np.zeros((1, table.shape[1])), axis=0).astype(np.float32),
@@ -164,7 +176,7 @@ class _Side:
         return codes
 
 
-def _place(entities: Entities, ids: np.ndarray) -> np.ndarray:
+def _place(entities: EntityTable, ids: np.ndarray) -> np.ndarray:
     """Position of each id; the row after the last where it is unknown."""
     known = entities.raw_ids.astype(int)
     place = np.searchsorted(known, ids)
@@ -185,7 +197,7 @@ def _interactions(arrays: Arrays, catalogue: Catalogue) -> Interactions:
     return Interactions(user, item, arrays["train_rating"], arrays["train_time"])
 
 
-def _rows(table: Any, rows: np.ndarray) -> Any:
+def _rows(table: EntityBatch[np.ndarray], rows: np.ndarray) -> EntityBatch[Tensor]:
     return tf.nest.map_structure(lambda column: tf.gather(column, rows), table)
 
 

@@ -17,7 +17,7 @@ BEST = {"rating": ("rmse", min), "ranking": ("full_ndcg", max)}
 
 
 @dataclasses.dataclass(frozen=True)
-class Model:
+class TableRow:
     """One row of a table.
 
     Attributes:
@@ -109,11 +109,11 @@ class Results:
         temporary.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
         os.replace(temporary, self._path)
 
-    def find(self, model: Model, split: str, settings: dict[str, Any], seed: int) -> Fit | None:
+    def find(self, model: TableRow, split: str, settings: dict[str, Any], seed: int) -> Fit | None:
         """A fit, if it was made, by whatever code."""
         return self._fits.get(_identity(split, model.task, model.by, model.model, settings, seed))
 
-    def choice(self, model: Model, split: str) -> dict[str, Any] | None:
+    def choice(self, model: TableRow, split: str) -> dict[str, Any] | None:
         """The settings that did best on a split's validation; None where some are missing."""
         if len(model.settings) == 1:
             return model.settings[0]
@@ -124,11 +124,11 @@ class Results:
         return best((fit for fit in tried if fit), key=lambda fit: fit.metrics[metric]).settings
 
 
-def read_models(path: Path) -> tuple[list[Model], list[Goal]]:
+def read_models(path: Path) -> tuple[list[TableRow], list[Goal]]:
     """Reads `models.yaml`."""
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     models = [
-        Model(
+        TableRow(
             name=name,
             task=task,
             by=values["by"],

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from benchmarks.accuracy.protocols import LAST_OUT, PROTOCOLS
-from benchmarks.accuracy.results import BEST, Fit, Goal, Model, Results
+from benchmarks.accuracy.results import BEST, Fit, Goal, Results, TableRow
 
 COLUMNS = {
     "rating": {"rmse": "RMSE", "mae": "MAE"},
@@ -25,7 +25,7 @@ FOLDS = {"5-fold": [f"5-fold/{n}" for n in range(5)], "90-10": ["90-10"], LAST_O
 class Row(NamedTuple):
     """A model's fits in one protocol: a list of splits' for each seed."""
 
-    model: Model
+    model: TableRow
     seeds: list[list[Fit]]
 
     def values(self, name: str) -> list[float]:
@@ -42,7 +42,9 @@ class Row(NamedTuple):
         return statistics.fmean(self.values(name))
 
 
-def render(models: list[Model], goals: list[Goal], results: Results, code: dict[str, str]) -> str:
+def render(
+    models: list[TableRow], goals: list[Goal], results: Results, code: dict[str, str]
+) -> str:
     """All tables, of all that was measured."""
     rows = {
         (protocol, model.name): row
@@ -78,7 +80,7 @@ standard deviation over seeds. Seconds are of one fit, from arrays in memory to 
 M ratings/s: millions of ratings that fitting goes over in a second, epochs and sweeps counted."""
 
 
-def _row(model: Model, protocol: str, results: Results) -> Row:
+def _row(model: TableRow, protocol: str, results: Results) -> Row:
     seeds = []
     for seed in range(100):
         fits = []
@@ -143,7 +145,7 @@ def _goals(goals: list[Goal], rows: dict[tuple[str, str], Row]) -> str:
     return "## What was aimed at\n\n" + _table(titles, lines)
 
 
-def _search(model: Model, protocol: str, results: Results) -> str:
+def _search(model: TableRow, protocol: str, results: Results) -> str:
     metric, _ = BEST[model.task]
     lines = []
     for settings in model.settings:

@@ -1,4 +1,4 @@
-"""Every metric, a class each. Needs NumPy only, so that the config can read it.
+"""All metrics, one class each. Needs only NumPy, so that the config can read it.
 
 To add a metric, write a class of one of the three kinds here, put it into `METRICS`, and give
 `Gates` (`pipeline/settings/config.py`) a field of its name if it may stop a model. TFMA's
@@ -25,6 +25,10 @@ from tfx_recommender.components.evaluator.predictions import (
 )
 from tfx_recommender.foundation import formulas
 
+TFMA_MODULE = "tfx_recommender.components.evaluator.tfma_metrics"
+"""Where TFMA finds the class below. By name: importing it brings TFMA and TensorFlow along."""
+TFMA_CLASS = "CatalogueMetric"
+
 
 class Metric(abc.ABC):
     """A figure by which models are compared.
@@ -32,11 +36,11 @@ class Metric(abc.ABC):
     Attributes:
       name: its key in the config and in the summary (there with K, see `reported_name`).
       heading: in tables.
-      better: which way is better; None: neither, as of a bias or a slope.
+      better: which way is better; None: neither, as for a bias or a slope.
       at_k: whether it depends on K.
       needs: the predictions that it is computed from.
-      is_compared: whether it stands in the main table, with its standard error, and may choose
-        between models.
+      is_compared: whether the main table shows it, with its standard error, and
+        `evaluation.select_by` may name it.
     """
 
     name: ClassVar[str]
@@ -56,7 +60,7 @@ class Metric(abc.ABC):
 
 
 class RatingSums(NamedTuple):
-    """Sums over rows; an error is the predicted less the actual rating."""
+    """Sums over rows; an error is the predicted minus the actual rating."""
 
     rows: float
     error: float
@@ -148,8 +152,8 @@ class RankingMetric(RowMetric):
 class ListMetric(Metric):
     """A metric of the first K items of all users.
 
-    Of all rows, or of a slice by a feature of users; in other slices a user's list is where the
-    row lies that brings it along.
+    In a slice, the lists of the users whose first ranked row is in the slice. So slices by a
+    feature of users are exact; in other slices a user's list counts only in the slice of that row.
     """
 
     at_k = True
@@ -161,12 +165,12 @@ class ListMetric(Metric):
 
         Args:
           size: number of items in the catalogue.
-          times: how often, of the items that are in at least one list.
+          times: number of lists that contain an item, for items in at least one list, float [n].
         """
 
 
 class Rmse(ErrorMetric):
-    """Root of the mean squared error of the rating."""
+    """Root mean squared error of the rating."""
 
     name, heading, better, is_compared = "rmse", "RMSE", "lower", True
 
@@ -204,7 +208,7 @@ class HitRate(RankingMetric):
     name, heading, better, is_compared = "hit_rate", "HitRate", "higher", True
 
     def of_rows(self, rank: np.ndarray, k: int) -> np.ndarray:
-        """1 or 0."""
+        """1 where the item is among the first K, else 0; NaN where the rank is."""
         return formulas.hit(rank, k)
 
 
@@ -214,14 +218,14 @@ class Ndcg(RankingMetric):
     name, heading, better, is_compared = "ndcg", "NDCG", "higher", True
 
     def of_rows(self, rank: np.ndarray, k: int) -> np.ndarray:
-        """The row's gain."""
+        """1 / log2(rank + 2) where the item is among the first K, else 0; NaN where the rank is."""
         return formulas.gain(rank, k)
 
 
 class SampledHitRate(HitRate):
-    """HitRate@K among sampled negatives (He et al. 2017), to compare with papers.
+    """HitRate@K among sampled negatives (He et al. 2017), for comparison with papers.
 
-    Sampling reorders models (Krichene and Rendle 2020), so it has no gate.
+    Sampling can change the order of models (Krichene and Rendle 2020), so it has no gate.
     """
 
     name, heading, is_compared = "sampled_hit_rate", "sampled HitRate", False
@@ -229,14 +233,14 @@ class SampledHitRate(HitRate):
 
 
 class SampledNdcg(Ndcg):
-    """NDCG@K among sampled negatives, likewise."""
+    """NDCG@K among sampled negatives; see `SampledHitRate`."""
 
     name, heading, is_compared = "sampled_ndcg", "sampled NDCG", False
     rank = SAMPLED_RANK
 
 
 class RatingBias(RatingMetric):
-    """Mean predicted less mean actual rating (calibration in the large; 0 is best)."""
+    """Mean predicted minus mean actual rating (calibration in the large; 0 is best)."""
 
     name, heading = "rating_bias", "rating bias"
 
@@ -248,7 +252,7 @@ class RatingBias(RatingMetric):
 class CalibrationSlope(RatingMetric):
     """Slope of the regression of the actual on the predicted rating (Cox 1958; 1 is best).
 
-    Below 1 predictions are too extreme, above 1 too timid; NaN where all are the same.
+    Below 1, predictions are too extreme; above 1, too close to the mean. NaN where all are equal.
     """
 
     name, heading = "calibration_slope", "calibration slope"
@@ -265,8 +269,9 @@ class CalibrationSlope(RatingMetric):
 class ExpectedCalibrationError(RatingMetric):
     """|mean predicted - mean actual rating| in each decile of the prediction, averaged over rows.
 
-    Naeini, Cooper and Hauskrecht 2015, with a rating in place of a probability. 0 is best, and
-    out of reach: with n rows in a decile chance alone makes about 0.8 residual deviations / √n.
+    Naeini, Cooper and Hauskrecht 2015, with a rating in place of a probability. 0 is best, but
+    cannot be reached: with n rows per decile, chance alone gives about 0.8 standard deviations of
+    the residuals / √n.
     """
 
     name, heading, better = "expected_calibration_error", "expected calibration error", "lower"
@@ -277,7 +282,7 @@ class ExpectedCalibrationError(RatingMetric):
 
 
 class Coverage(ListMetric):
-    """Share of the catalogue that is in at least one user's list (Ge et al. 2010)."""
+    """Share of the catalogue's items that are in at least one user's list (Ge et al. 2010)."""
 
     name, heading, better = "coverage", "coverage", "higher"
 
@@ -287,9 +292,9 @@ class Coverage(ListMetric):
 
 
 class Gini(ListMetric):
-    """Gini coefficient of how often each item of the catalogue is recommended.
+    """Gini coefficient of the number of lists that contain each item of the catalogue.
 
-    0: all equally often; 1: always the same one.
+    0: all items equally often; 1: always the same item.
     """
 
     name, heading, better = "gini", "Gini", "lower"
@@ -318,5 +323,5 @@ METRICS = {row.name: row for row in _ROWS}
 
 
 def available(has_ratings: bool) -> list[Metric]:
-    """The metrics that the data allow: events have no ratings to be measured."""
+    """The metrics of ratings or of events, for which there are no rating metrics."""
     return [row for row in _ROWS if has_ratings or not isinstance(row, RatingMetric)]

@@ -1,9 +1,9 @@
-"""Scores the test split with candidate and baseline, and lets TFMA compute, slice and judge."""
+"""Scores the test split with candidate and baseline; TFMA computes metrics and checks gates."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Protocol
 
 import apache_beam as beam
 import numpy as np
@@ -36,6 +36,7 @@ from tfx_recommender.components.evaluator.predictions import (
 from tfx_recommender.foundation import stopwatch
 from tfx_recommender.foundation.errors import UserError
 from tfx_recommender.trainer import input_data
+from tfx_recommender.trainer.fitting.head import Tensor
 from tfx_recommender.transform.features import (
     ITEM_POPULARITY_DECILE,
     SPLITS,
@@ -44,9 +45,23 @@ from tfx_recommender.transform.features import (
 )
 
 _BATCH = 4096
-# Of negatives and of the sample of users: the same whatever seed a model was trained with, so that
-# models of several seeds compare.
+# Seed of the negatives and of the sample of users. It does not depend on a model's seed, so models
+# of different seeds can be compared.
 _SEED = 0
+
+
+class Signature(Protocol):
+    """One signature of a SavedModel; TensorFlow has no public type of it."""
+
+    structured_outputs: Mapping[str, object]
+
+    def __call__(self, **inputs: Tensor) -> Mapping[str, Tensor]: ...
+
+
+class SavedModel(Protocol):
+    """What `tf.saved_model.load` returns, as far as it is used here."""
+
+    signatures: Mapping[str, Signature]
 
 
 def evaluate(
@@ -71,9 +86,9 @@ def evaluate(
       baseline: the baseline's SavedModel.
       anchor: that of the last model that was proved better; None: it is the baseline.
       eval_config: TFMA's EvalConfig as JSON.
-      relevance_threshold: smallest label of a held-out item that is ranked.
+      relevance_threshold: smallest label of a row whose item is ranked.
       k: length of the lists of recommended items.
-      ranked_users: users whose items are ranked, at most, drawn at random; 0: all.
+      ranked_users: maximum number of users whose items are ranked, drawn at random; 0: all.
       comparison: its number since the served model was pushed, from 1.
       against: what to call the baseline in sentences.
       pipeline: the Beam pipeline to run TFMA in.
@@ -83,7 +98,7 @@ def evaluate(
       Whether every gate is passed.
 
     Raises:
-      UserError: ratings are to be compared, and a model predicts none.
+      UserError: the EvalConfig compares ratings, but a model predicts none.
     """
     config = json_format.Parse(eval_config, config_pb2.EvalConfig())
     sentences.number_comparison(config, comparison)
@@ -105,7 +120,7 @@ def evaluate(
         train_counts = np.bincount(codes[of_train], minlength=codes.max() + 1)[codes[of_test]]
         slices[column] = _lists(deciles(train_counts).astype(bytes), np.ones(len(label), int))
     features = {key for spec in config.slicing_specs for key in spec.feature_keys}
-    # A feature that no row has is missed by TFMA, as it should be.
+    # TFMA reports a feature that no row has as a missing slice.
     given = sorted(features & set(test_rows.schema.names))
     slices |= {name: test_rows.column(name) for name in given}
     groups = _Groups(list(slices.values()))
@@ -161,7 +176,7 @@ def evaluate(
     return verdict.write(output_path, config, against)
 
 
-def _ratings(served: Any, serialized: list[bytes], name: str) -> np.ndarray:
+def _ratings(served: SavedModel, serialized: list[bytes], name: str) -> np.ndarray:
     predict = served.signatures["serving_default"]
     if "rating" not in predict.structured_outputs:
         raise UserError(
@@ -176,7 +191,7 @@ def _ratings(served: Any, serialized: list[bytes], name: str) -> np.ndarray:
     )
 
 
-def _scorer(served: Any, user_ids: np.ndarray, item_ids: np.ndarray) -> ranking.Scorer:
+def _scorer(served: SavedModel, user_ids: np.ndarray, item_ids: np.ndarray) -> ranking.Scorer:
     preference = served.signatures["preference"]
     catalogue = tf.constant(item_ids, tf.string)
 
@@ -188,7 +203,7 @@ def _scorer(served: Any, user_ids: np.ndarray, item_ids: np.ndarray) -> ranking.
 
 
 def _is_sampled(users: np.ndarray, is_relevant: np.ndarray, at_most: int) -> np.ndarray:
-    """Which rows are of one of so many users with a relevant one, drawn at random: bool [R]."""
+    """Whether a row is of one of `at_most` users with a relevant row, drawn at random: bool [R]."""
     found = np.unique(users[is_relevant])
     if 0 < at_most < len(found):
         found = np.random.default_rng(_SEED).choice(found, at_most, replace=False)
@@ -200,14 +215,14 @@ def _names(ids: pa.DictionaryArray) -> np.ndarray:
 
 
 class _Groups:
-    """Test rows that no slice tells apart, as one wide row: TFMA's time goes by rows.
+    """Test rows that are in the same slices, as one wide row: TFMA takes its time per row.
 
     Attributes:
       first: a test row of each group, int [groups].
     """
 
     def __init__(self, slices: list[pa.Array]) -> None:
-        """Groups rows by the values, lists of bytes [R], of what slices are made of."""
+        """Groups rows by the values of the features of slices, lists of bytes [R] each."""
         plain = (values.cast(pa.list_(pa.binary())) for values in slices)
         texts = (pc.fill_null(pc.binary_join(values, b"\0"), b"") for values in plain)
         codes = np.stack([text.dictionary_encode().indices.to_numpy() for text in texts], axis=1)
@@ -239,7 +254,7 @@ def _lists(values: np.ndarray, lengths: np.ndarray) -> pa.Array:
     return pa.ListArray.from_arrays(offsets, pa.array(values))
 
 
-def _materialized(name: str) -> Any:
+def _materialized(name: str) -> tfma.types.EvalSharedModel:
     return tfma.types.EvalSharedModel(
         model_name=name,
         model_type=tfma.constants.MATERIALIZED_PREDICTION,

@@ -8,8 +8,8 @@ import numpy as np
 def deciles(values: np.ndarray) -> np.ndarray:
     """The decile of each row by its value: 1 holds the smallest tenth of the rows, 10 the largest.
 
-    Equal values are in one decile, the lowest that any of them reaches: so deciles may be larger
-    than a tenth, and some empty, but the first never is.
+    Equal values are in the same decile, the lowest of those they would fall into. So a decile can
+    be larger than a tenth, and any but the first can be empty.
 
     Args:
       values: [R]; NaN counts as larger than any number.

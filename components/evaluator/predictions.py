@@ -1,6 +1,6 @@
-"""The names by which two models' predictions are known to TFMA, and what they may say.
+"""Names and special values of the predictions that TFMA gets of both models.
 
-See `tfma_metrics.py` for what each is.
+`tfma_metrics.py` describes each of them.
 """
 
 CANDIDATE, BASELINE = "candidate", "baseline"
@@ -20,9 +20,9 @@ OF_RATINGS = (RATING, DECILE)
 OF_RANKS = (RANK, SAMPLED_RANK)
 OF_LISTS = (RECOMMENDED, CATALOGUE_SIZE)
 
-# In place of a rank: the item does not count for rankings; it does, but its user is not ranked.
+# In place of a rank: the row is not relevant; or it is, but its user is not in the sample.
 NOT_RANKED, NOT_SAMPLED = -1, -2
-# In place of an item of a list: none is left; the list was made of NaN scores.
+# In place of an item of a list: no item is left; or a score was NaN.
 NO_ITEM, NO_SCORE = -1, -2
 
 

@@ -1,7 +1,7 @@
 """Ranks of held-out items in the whole catalogue and among sampled negatives; the first K items.
 
-Both models of a comparison are asked for the same catalogue and the same histories, never for
-what either carries inside; an item that a model does not know is scored as unknown.
+Both models of a comparison rank the same catalogue with the same histories, not those inside the
+models. A model scores an item that it does not know as unknown.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ Pairs = tuple[np.ndarray, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Rankings:
-    """What one model makes of the held-out rows. Ranks start at 0; ties count against the model.
+    """Ranks and lists by one model. Ranks start at 0; ties count against the model.
 
     Attributes:
       rank: float64 [R], among the items of the catalogue that the user has not rated in
         training; NOT_RANKED where the row is not relevant, NaN where any of the user's scores is.
-      sampled_rank: float64 [R], likewise, among the row's sampled negatives.
+      sampled_rank: float64 [R], among the row's sampled negatives; special values as in `rank`.
       user: int64 [W], the users with a ranked row, ascending.
-      recommended: int64 [W, min(k, N)], each user's first items of those not rated in training,
-        of equal scores the one that comes first in the catalogue; then NO_ITEM. NO_SCORE
-        throughout, where any of the user's scores is NaN.
+      recommended: int64 [W, min(k, N)], each user's best items of those not rated in training, then
+        NO_ITEM. Of equal scores, the item that comes first in the catalogue. All are NO_SCORE
+        where any of the user's scores is NaN.
     """
 
     rank: np.ndarray
@@ -60,15 +60,15 @@ def rank(
     """Ranks each relevant held-out row's item for its user.
 
     Args:
-      scorer: preferences of users.
-      users: number of users; all are below.
-      items: size of the catalogue; all items are below.
+      scorer: gives the preferences of users.
+      users: number of users; every user is below.
+      items: size of the catalogue; every item is below.
       held_out: the rows [R] to rank.
-      relevant: which of them to rank, bool [R].
+      relevant: whether to rank a row, bool [R].
       history: the training ratings [T].
       known: the ratings of all splits, distinct; none of them is ever a negative.
       k: length of the lists of recommended items.
-      seed: of the negatives; the same rows and ratings give the same ones.
+      seed: of the negatives, which also depend on rows and ratings but not on the scorer.
     """
     ranks, sampled_ranks = (np.full(len(relevant), float(NOT_RANKED)) for _ in range(2))
     ranked = np.unique(held_out[0][relevant])
@@ -92,7 +92,7 @@ def rank(
         negatives = sample_negatives(generator, user, _between(rated, start, stop), items)
         at_least = scores[user[:, None], negatives] >= score[:, None]
         sampled = np.count_nonzero(at_least & (negatives != NO_ITEM), axis=1)
-        # NaN is at least as large as nothing: what was seen does not compete.
+        # No comparison with NaN is true, so items rated in training do not compete.
         scores[_between(seen, start, stop)] = np.nan
         full = np.empty(len(user))
         for some in range(0, len(user), block):

@@ -1,14 +1,13 @@
 """The metrics of `catalogue.py` as TFMA (0.52) computes them.
 
-A row of TFMA's is many rows of the test split, all that no slice tells apart: TFMA takes as long
-for a row that says much as for one that says little. A row carries lists: the labels, and of each
-model
+A row of TFMA stands for all rows of the test split that are in the same slices, because TFMA takes
+the same time for a long row as for a short one. A row has lists: the labels, and for each model
 
 - `rating`, clipped to the scale, and the `decile` of that prediction among all rows, 1 to 10
-  (rows of events have neither, and metrics of ratings are not asked for);
-- `rank` and `sampled_rank` of the items (0 is the top; NOT_RANKED: the item does not count, for its
-  rating is below the relevance threshold; NOT_SAMPLED: it does, but not all users are ranked, and
-  this one is not; NaN: a score was NaN);
+  (rows of events have neither, and no rating metrics);
+- `rank` and `sampled_rank` of the items (0 is the top; NOT_RANKED: the label is below the relevance
+  threshold; NOT_SAMPLED: it is not, but the user is not in the sample of ranked users; NaN: a score
+  was NaN);
 - `recommended`: for each user whose first ranked row is among these, the first K items as positions
   in the catalogue, NO_ITEM where none is left, NO_SCORE for lists made of NaN scores;
 - `user_code`, the number of the row's user, and `catalogue_size`, one number: both models' alike;
@@ -24,7 +23,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import apache_beam as beam
 import numpy as np
@@ -50,49 +49,70 @@ from tfx_recommender.components.evaluator.predictions import (
 
 
 class CatalogueMetric(tfma.metrics.Metric):
-    """A metric of the catalogue. TFMA must have no class of this name: it looks there first."""
+    """A metric of the catalogue.
 
-    def __init__(self, metric: str, k: int, statistic: str, name: str, **evidence: Any) -> None:
-        """What the EvalConfig says of it.
+    TFMA looks for a class of this name among its own first, so it must have none.
+    """
+
+    def __init__(
+        self,
+        metric: str,
+        k: int,
+        statistic: str,
+        name: str,
+        confidence: float = 0.95,
+        candidates: int = 1,
+        comparison: int = 1,
+        difference: float = 0.0,
+    ) -> None:
+        """Makes the computations from the arguments in the EvalConfig.
 
         Args:
           metric: a key of `catalogue.METRICS`.
           k: K.
           statistic: `estimate`, the metric itself, or one of `_STATISTICS`.
           name: under which TFMA reports it.
-          evidence: the fields of `_Wanted` that the statistic needs.
+          confidence: of all comparisons together, see `evidence.confidence`; for the statistics of
+            `_STATISTICS` only, like all that follow.
+          candidates: models of one night.
+          comparison: its number, from 1.
+          difference: see `evidence.Estimate.rows_to_tell`.
         """
         row = catalogue.METRICS[metric]
         if statistic in _STATISTICS and isinstance(row, catalogue.RowMetric):
-            parts = _of_pairs(row, k, statistic, _Wanted(**evidence))
+            wanted = _Wanted(confidence, candidates, comparison, difference)
+            computations = _computations(_of_pairs(row, k, statistic, wanted))
         elif isinstance(row, catalogue.RatingMetric):
-            parts = _of_ratings(row)
+            computations = _computations(_of_ratings(row))
         elif isinstance(row, catalogue.RankingMetric):
-            parts = _of_ranks(row, k)
+            computations = _computations(_of_ranks(row, k))
         elif isinstance(row, catalogue.ListMetric):
-            parts = _of_lists(row)
+            computations = _computations(_of_lists(row))
         else:
             raise TypeError(f"{metric}: is of no kind that TFMA can be given")
         super().__init__(
-            metric_util.merge_per_key_computations(_computations(parts)),
+            metric_util.merge_per_key_computations(computations),
             metric=metric,
             k=k,
             statistic=statistic,
             name=name,
-            **evidence,
+            confidence=confidence,
+            candidates=candidates,
+            comparison=comparison,
+            difference=difference,
         )
 
 
 class _RowTerms(metric_types.Preprocessor):
-    """Makes of a row what one model's combiner adds up: once, before the row goes to its slices."""
+    """Turns a row into terms for one model's combiner: once, before the row goes to its slices."""
 
     def __init__(self, model: str, name: str | None = None) -> None:
-        """Two of the same name are one to TFMA; the name is the class's unless given."""
+        """TFMA runs preprocessors of the same name once; the default is the name of the class."""
         super().__init__(name)
         self.model = model
 
     def predicted(self, extracts: types.Extracts, output: str, model: str = "") -> np.ndarray:
-        """Predictions, of this model if no other is named, [rows]."""
+        """Predictions [rows] of a model; "": of this one."""
         return extracts[constants.PREDICTIONS_KEY][model or self.model][output].ravel()
 
 
@@ -207,14 +227,14 @@ class _UserSumsCombineFn(beam.CombineFn):
 
 
 class _Recommendations(NamedTuple):
-    """How often each item is in a user's list, and NO_SCORE."""
+    """The number of lists that contain each item; NO_SCORE is counted as an item."""
 
     catalogue_size: int
     times: Counter[int]
 
 
 class _RecommendationTerms(_RowTerms):
-    """A row's lists and the catalogue's size; nothing of rows that bring no list."""
+    """A row's lists and the catalogue's size; nothing for rows without lists."""
 
     def process(self, extracts: types.Extracts) -> Iterator[tuple[list[int], int]]:
         recommended = self.predicted(extracts, RECOMMENDED)
@@ -224,7 +244,7 @@ class _RecommendationTerms(_RowTerms):
 
 
 class _RecommendationsCombineFn(beam.CombineFn):
-    """_Recommendations: memory grows with how many different items are recommended."""
+    """_Recommendations: memory grows with the number of different items."""
 
     def __init__(self, key: metric_types.MetricKey) -> None:
         self.key = key
@@ -250,7 +270,11 @@ class _RecommendationsCombineFn(beam.CombineFn):
         return {self.key: accumulator}
 
 
-class _Parts(NamedTuple):
+Sums = TypeVar("Sums")
+"""What a combiner makes of the rows: sums [terms], or recommendations."""
+
+
+class _Parts(NamedTuple, Generic[Sums]):
     """How TFMA computes a metric, and its standard error if it has one.
 
     Attributes:
@@ -264,7 +288,7 @@ class _Parts(NamedTuple):
     source: str
     terms: Callable[[str], _RowTerms]
     combiner: type[beam.CombineFn]
-    value: Callable[[Any], tuple[float, ...]]
+    value: Callable[[Sums], tuple[float, ...]]
 
 
 class _Wanted(NamedTuple):
@@ -321,7 +345,9 @@ _STATISTICS: dict[str, Callable[[_Paired], tuple[float, ...]]] = {
 }
 
 
-def _of_pairs(row: catalogue.RowMetric, k: int, statistic: str, wanted: _Wanted) -> _Parts:
+def _of_pairs(
+    row: catalogue.RowMetric, k: int, statistic: str, wanted: _Wanted
+) -> _Parts[np.ndarray]:
     against = ANCHOR if statistic == "anchor_lower_bound" else BASELINE
     return _Parts(
         f"_{row.name}_{against}_pairs_at_{k}",
@@ -331,15 +357,15 @@ def _of_pairs(row: catalogue.RowMetric, k: int, statistic: str, wanted: _Wanted)
     )
 
 
-def _of_ratings(row: catalogue.RatingMetric) -> _Parts:
+def _of_ratings(row: catalogue.RatingMetric) -> _Parts[np.ndarray]:
     def value(sums: np.ndarray) -> tuple[float, ...]:
         plain, of_decile = sums[:9].tolist(), sums[9:].tolist()
-        return row.estimate(catalogue.RatingSums(*plain, error_of_decile=of_decile))
+        return row.estimate(catalogue.RatingSums._make([*plain, of_decile]))
 
     return _Parts("_rating_sums", _RatingTerms, _SumCombineFn, value)
 
 
-def _of_ranks(row: catalogue.RankingMetric, k: int) -> _Parts:
+def _of_ranks(row: catalogue.RankingMetric, k: int) -> _Parts[np.ndarray]:
     return _Parts(
         f"_{row.name}_sums_at_{k}",
         lambda model: _RankTerms(model, row, k),
@@ -348,7 +374,7 @@ def _of_ranks(row: catalogue.RankingMetric, k: int) -> _Parts:
     )
 
 
-def _of_lists(row: catalogue.ListMetric) -> _Parts:
+def _of_lists(row: catalogue.ListMetric) -> _Parts[_Recommendations]:
     def value(recommendations: _Recommendations) -> tuple[float, ...]:
         size, times = recommendations
         if not times or NO_SCORE in times:
@@ -358,10 +384,12 @@ def _of_lists(row: catalogue.ListMetric) -> _Parts:
     return _Parts("_recommendations", _RecommendationTerms, _RecommendationsCombineFn, value)
 
 
-def _computations(parts: _Parts) -> Callable[..., metric_types.MetricComputations]:
-    """What TFMA calls for the computations of a metric and its standard error."""
+def _computations(parts: _Parts[Sums]) -> Callable[..., metric_types.MetricComputations]:
+    """The function that TFMA calls to get the computations of a metric and its standard error."""
 
-    def create(name: str, model_name: str = "", **unused: Any) -> metric_types.MetricComputations:
+    def create(
+        name: str, model_name: str = "", **unused: object
+    ) -> metric_types.MetricComputations:
         private, *keys = (
             metric_types.MetricKey(name=key, model_name=model_name)
             for key in (parts.source, name, f"{name}_standard_error")

@@ -1,6 +1,6 @@
-"""What an evaluation found: metrics of both models, and in plain words why a gate stopped one.
+"""The verdict of an evaluation: metrics of both models, and the reasons of failed gates.
 
-TFMA's own files stay beside it; reading them takes TFMA, and seconds. This extract is JSON.
+It is extracted from TFMA's files into JSON, because reading those needs TFMA and takes seconds.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, TypedDict
 
 from tfx_recommender.components.evaluator.predictions import BASELINE, CANDIDATE
 
@@ -22,35 +23,62 @@ SliceKey = tuple[tuple[str, str], ...]
 """((feature, value), …); () is all rows."""
 
 
-def write(evaluation_uri: str, config: config_pb2.EvalConfig, against: str) -> bool:
-    """Extracts the verdict from what TFMA wrote to the folder; returns whether every gate passed.
+class _Slice(TypedDict):
+    """A model's metrics on some rows: `slice` names them, as `SliceKey`; null: not finite."""
 
-    `verdict.json`: `reasons`; `comparisons`: a sentence for each gate that compares;
-    `proved_better`: whether it is better than the last model that was, or only not worse in some
-    metric; and for `candidate` and `baseline` a list, all rows first, of `slice` ([feature, value]
-    pairs) and `metrics` (name -> number; null where it is not finite).
+    slice: Sequence[tuple[str, str]]
+    metrics: dict[str, float | None]
+
+
+class _Verdict(TypedDict):
+    """What `verdict.json` holds: slices of both models, all rows first, and what the gates say."""
+
+    candidate: list[_Slice]
+    baseline: list[_Slice]
+    reasons: list[str]
+    comparisons: list[str]
+    proved_better: bool
+
+
+def write(evaluation_uri: str, config: config_pb2.EvalConfig, against: str) -> bool:
+    """Writes `verdict.json` beside TFMA's files; returns whether every gate passed.
+
+    It holds `reasons`; `comparisons`, a sentence for each gate that compares; `proved_better`,
+    false where a metric is only not worse than that of the last model that was proved better; and
+    for `candidate` and `baseline` a list, all rows first, of `slice` ([feature, value] pairs) and
+    `metrics` (name -> number; null where it is not finite).
+
+    Args:
+      evaluation_uri: the folder of TFMA's files.
+      config: the EvalConfig, its comparisons numbered.
+      against: what to call the baseline in sentences.
     """
     import tensorflow_model_analysis as tfma
 
     from tfx_recommender.components.evaluator import sentences
 
-    found: dict[str, Any] = {}
-    for model in (CANDIDATE, BASELINE):
+    def slices(model: str) -> list[_Slice]:
         result = tfma.load_eval_result(evaluation_uri, model_name=model)
-        found[model] = [
+        return [
             {"slice": key, "metrics": _finite(outputs[""][""])}
             for key, outputs in sorted(result.slicing_metrics, key=lambda slice: slice[0])
         ]
+
     validation = tfma.load_validation_result(evaluation_uri)
-    metrics = (found[model][0]["metrics"] for model in (CANDIDATE, BASELINE))
-    said = sentences.of(config, against, *metrics)
-    found["reasons"] = _reasons(validation, said)
-    found["comparisons"] = [
-        text for name, text in said.items() if name.endswith(sentences.LOWER_BOUND)
-    ]
-    found["proved_better"] = sentences.is_proved_better(config, found[CANDIDATE][0]["metrics"])
+    candidate, baseline = slices(CANDIDATE), slices(BASELINE)
+    own = candidate[0]["metrics"]
+    said = sentences.of(config, against, own, baseline[0]["metrics"])
+    verdict: _Verdict = {
+        "candidate": candidate,
+        "baseline": baseline,
+        "reasons": _reasons(validation, said),
+        "comparisons": [
+            text for name, text in said.items() if name.endswith(sentences.LOWER_BOUND)
+        ],
+        "proved_better": sentences.is_proved_better(config, own),
+    }
     with open(os.path.join(evaluation_uri, _FILE), "w", encoding="utf-8") as file:
-        json.dump(found, file, indent=2, allow_nan=False)
+        json.dump(verdict, file, indent=2, allow_nan=False)
     return validation.validation_ok
 
 
@@ -65,17 +93,18 @@ def metrics_of(evaluation_uri: str, model: str) -> dict[str, float]:
 
 
 def sliced_metrics_of(evaluation_uri: str, model: str) -> dict[SliceKey, dict[str, float]]:
-    """Likewise, of each slice that the evaluation computed, in order of slices."""
+    """A model's metrics on each slice, by name (NaN where TFMA has none), in order of slices."""
+    verdict = _read(evaluation_uri)
     return {
         tuple((feature, value) for feature, value in entry["slice"]): {
             name: math.nan if value is None else value for name, value in entry["metrics"].items()
         }
-        for entry in _read(evaluation_uri)[model]
+        for entry in (verdict["candidate"] if model == CANDIDATE else verdict["baseline"])
     }
 
 
 def reasons(evaluation_uri: str) -> list[str]:
-    """Why the candidate is not blessed, a line for each failed gate; none if it is blessed."""
+    """Why the candidate is not blessed, one line per failed gate; empty if it is blessed."""
     return _read(evaluation_uri)["reasons"]
 
 
@@ -89,12 +118,12 @@ def is_proved_better(evaluation_uri: str) -> bool:
     return _read(evaluation_uri)["proved_better"]
 
 
-def _read(evaluation_uri: str) -> dict[str, Any]:
+def _read(evaluation_uri: str) -> _Verdict:
     with open(os.path.join(evaluation_uri, _FILE), encoding="utf-8") as file:
         return json.load(file)
 
 
-def _finite(metrics: dict[str, Any]) -> dict[str, float | None]:
+def _finite(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float | None]:
     numbers = {name: float(value.get(_NUMBER, math.nan)) for name, value in metrics.items()}
     return {name: value if math.isfinite(value) else None for name, value in numbers.items()}
 

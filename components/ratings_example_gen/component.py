@@ -37,16 +37,19 @@ def RatingsExampleGen(  # noqa: N802 - TFX names a component like a class
       split: one of `config.Split` as JSON.
       relevance_threshold: smallest rating (of events: strength) of a held-out item that counts
         for rankings.
-      fingerprint: of the files' bytes and of our code; a part of the cache key only.
+      fingerprint: of the files' bytes (see `source_file`), then of our code: a part of the cache
+        key. What is read must be what it says; "": whatever is there is read.
 
     Raises:
-      BadDataError: anything in the files is not as the config says.
+      BadDataError: anything in the files is not as the config says, or they changed since the
+        fingerprint was taken.
     """
     # Not above: the process that launches nodes declares them only.
     from tfx_recommender.components.ratings_example_gen import dataset, example_file
 
     source = Data.from_json(data)
-    rows = dataset.read(source, TypeAdapter(Split).validate_json(split), relevance_threshold)
+    how = TypeAdapter(Split).validate_json(split)
+    rows = dataset.read(source, how, relevance_threshold, fingerprint)
     names = [*SPLITS, TRAIN_ENTITIES, ENTITIES]
     examples.set_string_custom_property("payload_format", "FORMAT_TF_EXAMPLE")
     examples.split_names = artifact_utils.encode_split_names(names)

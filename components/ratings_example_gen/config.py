@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import codecs
 import datetime
 import json
 import os
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+import numpy as np
+from pydantic import AfterValidator, Field, model_validator
 
+from tfx_recommender.foundation.errors import brief
 from tfx_recommender.foundation.settings import Settings
 from tfx_recommender.transform.features import RESERVED, STRENGTH, Columns, Feature, Side
 
 ROWS_IN_MEMORY = "TFX_RECOMMENDER_ROWS_IN_MEMORY"
 """The environment variable that brings `rows_in_memory` to ingestion, past the cache key."""
+_LARGEST = float(np.finfo(np.float32).max)
+# Codecs of Python that are no encodings of files, or that turn what is written into other text.
+_NO_ENCODINGS = frozenset({"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"})
+
+
+def _no_empty_path(path: str) -> str:
+    if not path:
+        raise ValueError("is empty; give a path")
+    return path
+
+
+Path = Annotated[str, AfterValidator(_no_empty_path)]
 
 
 class TableFile(Settings):
@@ -39,10 +54,20 @@ class TableFile(Settings):
     def _check(self) -> TableFile:
         if len(set(self.columns)) < len(self.columns):
             raise ValueError("columns: a name is given twice")
+        if set(self.delimiter) & set("\r\n\0"):
+            raise ValueError("delimiter: must not hold a line break or NUL")
+        quote = self.quote
+        if quote is not None and (len(quote) != 1 or not quote.isascii() or quote in "\r\n\0"):
+            raise ValueError("quote: must be one ASCII character")
+        if self.quote_character is not None and self.quote_character in self.delimiter:
+            raise ValueError("quote: must not be a part of the delimiter")
         try:
             "".encode(self.encoding)
-        except LookupError:
-            raise ValueError(f"encoding: Python knows no {self.encoding!r}") from None
+            name = codecs.lookup(self.encoding).name.replace("_", "-")
+        except (LookupError, UnicodeError, ValueError):
+            raise ValueError(f"encoding: Python knows no {brief(self.encoding)}") from None
+        if name in _NO_ENCODINGS or codecs.lookup(self.encoding).incrementaldecoder is None:
+            raise ValueError(f"encoding: {self.encoding} is no encoding of text files")
         return self
 
     @property
@@ -55,8 +80,15 @@ class TableFile(Settings):
         for key, name in names.items():
             if name is not None and name not in self.columns:
                 raise ValueError(
-                    f"{key}: no column {name!r}; columns are {', '.join(self.columns)}"
+                    f"{key}: no column {brief(name)}; columns are {', '.join(self.columns)}"
                 )
+
+    def require_distinct(self, **names: str | None) -> None:
+        """Raises ValueError if a column is named for two purposes."""
+        purposes: dict[str, str] = {}
+        for key, name in names.items():
+            if name is not None and purposes.setdefault(name, key) != key:
+                raise ValueError(f"{key}: {brief(name)} is the column of {purposes[name]} already")
 
 
 def _refuse(value: Any, messages: dict[str, str]) -> Any:
@@ -70,18 +102,25 @@ def _refuse(value: Any, messages: dict[str, str]) -> Any:
 class _InteractionFiles(TableFile):
     """Files whose rows say who did something with what, and when."""
 
-    paths: Annotated[tuple[str, ...], Field(min_length=1)]
+    paths: Annotated[tuple[Path, ...], Field(min_length=1)]
     """One or more files of the same form; relative paths start at the working directory."""
     user: str = "user_id"
     """The column of user ids."""
     item: str = "item_id"
     """The column of item ids."""
     timestamp: str | None = None
-    """The column of times, in whole seconds since 1970; None: there is none."""
+    """The column of times; None: there is none. Whole seconds since 1970, or ISO 8601 (UTC unless
+    it names a zone). Milliseconds and smaller units are recognised by their size; one file of
+    several units is refused."""
 
     @model_validator(mode="after")
     def _check_interactions(self) -> _InteractionFiles:
         self.require(user=self.user, item=self.item, timestamp=self.timestamp)
+        self.require_distinct(user=self.user, item=self.item, timestamp=self.timestamp)
+        names = [os.path.abspath(path) for path in self.paths]
+        for path in self.paths:
+            if names.count(os.path.abspath(path)) > 1:
+                raise ValueError(f"paths: {brief(path)} is given twice")
         return self
 
 
@@ -101,8 +140,14 @@ class RatingsFiles(_InteractionFiles):
     @model_validator(mode="after")
     def _check_ratings(self) -> RatingsFiles:
         self.require(rating=self.rating)
-        if not self.rating_range[0] < self.rating_range[1]:
+        self.require_distinct(
+            user=self.user, item=self.item, timestamp=self.timestamp, rating=self.rating
+        )
+        low, high = self.rating_range
+        if not low < high:
             raise ValueError("rating_range: the smallest rating must be below the largest")
+        if max(-low, high) > _LARGEST or not np.float32(low) < np.float32(high):
+            raise ValueError("rating_range: numbers of 32 bits cannot tell its ends apart")
         return self
 
 
@@ -125,6 +170,9 @@ class EventFiles(_InteractionFiles):
     @model_validator(mode="after")
     def _check_events(self) -> EventFiles:
         self.require(strength=self.strength)
+        self.require_distinct(
+            user=self.user, item=self.item, timestamp=self.timestamp, strength=self.strength
+        )
         return self
 
 
@@ -148,13 +196,15 @@ class FeatureColumn(Settings):
             raise ValueError("values: a numeric feature has min and max instead")
         if self.kind != "numeric" and (self.min is not None or self.max is not None):
             raise ValueError(f"min, max: a {self.kind} feature has values instead")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min: {self.min:g} is above max, {self.max:g}; no number fits")
         return self
 
 
 class EntityFile(TableFile):
     """The metadata of users or of items: one row each."""
 
-    path: str
+    path: Path
     """The file; a relative path starts at the working directory."""
     id: str
     """The column of ids."""
@@ -184,16 +234,16 @@ class Data(Settings):
     """The users' metadata."""
     items: EntityFile | None = None
     """The items' metadata."""
-    rows_in_memory: Annotated[int, Field(ge=1)] = 10_000_000
-    """Number of rows that are sorted at a time, about 100 bytes each; the rest wait on disk, in
-    TMPDIR. Changes no result, and so no cache key."""
+    rows_in_memory: Annotated[int, Field(ge=1, lt=2**40)] = 10_000_000
+    """Number of rows that are sorted at a time (about 100 bytes each; users are kept whole). The
+    other rows stay on disk, in TMPDIR. It changes no result, and so no cache key."""
 
     @model_validator(mode="after")
     def _check(self) -> Data:
         if self.ratings is None and self.events is None:
             raise ValueError("ratings: is missing (of clicks, views or purchases: events)")
         if self.ratings is not None and self.events is not None:
-            raise ValueError("events: stand beside ratings; a pipeline learns from one of them")
+            raise ValueError("events: set data.ratings or data.events, not both")
         names = [f.name for f in self.columns().features]
         twice = {name for name in names if names.count(name) > 1}
         if twice:
@@ -208,6 +258,11 @@ class Data(Settings):
         files = self.ratings or self.events
         assert files is not None  # as checked
         return files
+
+    def paths(self) -> list[str]:
+        """All files, in the order in which they are read."""
+        sides = [file.path for file in (self.users, self.items) if file is not None]
+        return [*self.interactions.paths, *sides]
 
     @property
     def feedback(self) -> Literal["explicit", "implicit"]:
@@ -262,16 +317,21 @@ class TimeCut(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> TimeCut:
-        if not self.validation_from < self.test_from:
-            raise ValueError("validation_from must be before test_from")
+        if not utc(self.validation_from) < utc(self.test_from):
+            raise ValueError("validation_from: must be before test_from")
         return self
+
+
+def utc(moment: datetime.datetime) -> datetime.datetime:
+    """The moment with its zone; without one it is UTC."""
+    return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
 
 
 class Random(Settings):
     """A keyed hash of (user, item) decides; the same pair always falls on the same side."""
 
     strategy: Literal["random"]
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Key of the hash."""
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Share of ratings for validation."""
@@ -281,7 +341,7 @@ class Random(Settings):
     @model_validator(mode="after")
     def _check(self) -> Random:
         if self.validation + self.test >= 1:
-            raise ValueError("validation + test must stay below 1")
+            raise ValueError("test: validation and test must leave something to train on")
         return self
 
 

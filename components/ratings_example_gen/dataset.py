@@ -37,7 +37,7 @@ class Dataset:
       assignment: which rows belong to which split.
     """
 
-    ratings: ratings_table.Ratings
+    ratings: ratings_table.RatingsTable
     assignment: splitting.Assignment
 
     def rows(self, name: str) -> Iterator[np.ndarray]:
@@ -47,7 +47,7 @@ class Dataset:
             yield start + np.flatnonzero(place[start : start + _BLOCK_ROWS] == split)
 
     def blocks(self, name: str) -> Iterator[dict[str, np.ndarray]]:
-        """The columns of one split's rows, some at a time; ids as places in their `Entities`."""
+        """The columns of a split's rows, some at a time; ids as places in `EntityColumns`."""
         for rows in self.rows(name):
             yield {column: values[rows] for column, values in self.ratings.columns.items()}
 
@@ -76,7 +76,7 @@ class Dataset:
         return int(found.sum())
 
 
-def read(data: Data, split: Split, relevance_threshold: float) -> Dataset:
+def read(data: Data, split: Split, relevance_threshold: float, fingerprint: str = "") -> Dataset:
     """Reads, checks, joins and splits.
 
     Args:
@@ -84,12 +84,19 @@ def read(data: Data, split: Split, relevance_threshold: float) -> Dataset:
       split: the strategy.
       relevance_threshold: smallest rating (of events: strength) of a held-out item that counts
         for rankings.
+      fingerprint: begins with that of the files which are expected (see `source_file`); "": any
+        will do.
 
     Raises:
-      BadDataError: anything in the files is not as the config says, a split is empty, or no
-        item of the test split is relevant.
+      BadDataError: anything in the files is not as the config says, a split is empty, no item
+        of the test split is relevant, or the files are not those that are expected.
     """
     ratings = ratings_table.read(data)
+    if fingerprint and not fingerprint.startswith(ratings.fingerprint):
+        raise BadDataError(
+            f"{', '.join(data.paths())}: one of these changed after the run began; run again when"
+            " nothing writes to them"
+        )
     dataset = Dataset(ratings, splitting.assign(ratings, split))
     value = ratings.columns[ratings.value]
     if not any((value[rows] >= relevance_threshold).any() for rows in dataset.rows(TEST)):

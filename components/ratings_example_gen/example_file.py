@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
 from tfx_recommender.components.ratings_example_gen.dataset import Dataset
-from tfx_recommender.components.ratings_example_gen.ratings_table import Entities, Ratings
+from tfx_recommender.components.ratings_example_gen.ratings_table import EntityColumns, RatingsTable
 from tfx_recommender.transform import column_files
 from tfx_recommender.transform.features import (
     ENTITIES,
@@ -25,12 +25,12 @@ from tfx_recommender.transform.features import (
     USER_WEIGHT,
 )
 
-# Some rows: columns by name, ids as places in their `Entities`.
+# Some rows: columns by name, ids as places in their `EntityColumns`.
 Block = Mapping[str, np.ndarray]
 
 
 def write(dataset: Dataset, paths: Mapping[str, str]) -> None:
-    """Writes one file a split: plain TFRecords, for compressing costs more than reading back.
+    """Writes one uncompressed TFRecord file per split (compressing costs more than it saves).
 
     Args:
       dataset: the rows.
@@ -101,12 +101,12 @@ class _Appearances:
 class _Encoder:
     """Encodes rows as tf.Examples.
 
-    Serialized messages one after the other are their union, as Protocol Buffers define
-    (Encoding, "Last One Wins"): a rating's example is what its user, its item and its values are
-    encoded to. So users and items are encoded once, not at each of their ratings.
+    Concatenated serialized messages are their union (Protocol Buffers, Encoding, "Last One Wins").
+    So each user and each item is encoded once, and a rating's example is the concatenation of its
+    user's, its item's and its own values.
     """
 
-    def __init__(self, ratings: Ratings) -> None:
+    def __init__(self, ratings: RatingsTable) -> None:
         self._value = ratings.value
         self._users = _of_entities(USER_ID, ratings.users)
         self._items = _of_entities(ITEM_ID, ratings.items)
@@ -122,7 +122,7 @@ class _Encoder:
         return pc.binary_join_element_wise(*parts, b"").to_numpy(zero_copy_only=False)
 
 
-def _of_entities(id_name: str, entities: Entities) -> pa.BinaryArray:
+def _of_entities(id_name: str, entities: EntityColumns) -> pa.BinaryArray:
     return _encode({id_name: entities.ids, **entities.features})
 
 

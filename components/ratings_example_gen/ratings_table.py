@@ -16,14 +16,20 @@ from tfx_recommender.components.ratings_example_gen.config import (
     Data,
     EntityFile,
     EventFiles,
+    FeatureColumn,
     RatingsFiles,
 )
-from tfx_recommender.foundation.errors import BadDataError
+from tfx_recommender.components.ratings_example_gen.source_file import Fingerprint
+from tfx_recommender.foundation.errors import BadDataError, brief, shown
 from tfx_recommender.transform.features import ITEM_ID, RATING, STRENGTH, TIMESTAMP, USER_ID
+
+_UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds")
+# From which number on a time is in the next smaller unit.
+_SIZES = np.array([10**11, 10**14, 10**17])
 
 
 @dataclasses.dataclass(frozen=True)
-class Entities:
+class EntityColumns:
     """The users, or the items, that have ratings, in order of first appearance.
 
     Attributes:
@@ -39,7 +45,7 @@ class Entities:
 
 
 @dataclasses.dataclass(frozen=True)
-class Ratings:
+class RatingsTable:
     """The ratings, or events, in file order, ready to be split.
 
     Attributes:
@@ -49,13 +55,15 @@ class Ratings:
         `rating` or `strength` (float32) and, if the data have one, `timestamp` (int64).
       kept: bool [rows]; of several rows of a pair, true for the one that counts (see `read`).
       rows_in_memory: how many rows may be sorted at a time.
+      fingerprint: of the files as they were read (see `source_file`).
     """
 
-    users: Entities
-    items: Entities
+    users: EntityColumns
+    items: EntityColumns
     columns: dict[str, np.ndarray]
     kept: np.ndarray
     rows_in_memory: int
+    fingerprint: str = ""
 
     def __len__(self) -> int:
         return len(self.kept)
@@ -78,7 +86,7 @@ class Ratings:
             first, done = last, int(ends[last - 1])
 
 
-def read(data: Data) -> Ratings:
+def read(data: Data) -> RatingsTable:
     """Reads all files.
 
     Of several ratings of a (user, item) pair the latest counts: by timestamp, where there is
@@ -89,14 +97,15 @@ def read(data: Data) -> Ratings:
     Raises:
       BadDataError: any file or row is not as the config says, or there are fewer than two users.
     """
-    files = data.interactions
+    files, fingerprint = data.interactions, Fingerprint()
     user_ids, item_ids = _Numbering(), _Numbering()
     columns = {USER_ID: _Column(np.int32), ITEM_ID: _Column(np.int32)}
     columns[STRENGTH if isinstance(files, EventFiles) else RATING] = _Column(np.float32)
     if files.timestamp is not None:
         columns[TIMESTAMP] = _Column(np.int64)
+    units = _Units()
     for path in files.paths:
-        for block in table_file.blocks(path, files):
+        for block in table_file.blocks(path, files, fingerprint):
             columns[USER_ID].append(user_ids.numbers(block.ids(files.user)))
             columns[ITEM_ID].append(item_ids.numbers(block.ids(files.item)))
             if isinstance(files, EventFiles):
@@ -104,19 +113,22 @@ def read(data: Data) -> Ratings:
             else:
                 columns[RATING].append(_checked_ratings(block, files))
             if files.timestamp is not None:
-                times = block.numbers(files.timestamp, pa.int64())
-                columns[TIMESTAMP].append(times.to_numpy())
+                times = block.times(files.timestamp).to_numpy()
+                units.check(times, block, files.timestamp)
+                columns[TIMESTAMP].append(times)
     if len(user_ids.ids) < 2:
         raise BadDataError(
-            f"{', '.join(files.paths)}: fewer than two users; is {files.user!r} the right column?"
+            f"{', '.join(files.paths)}: fewer than two users; is {brief(files.user)} the right"
+            " column?"
         )
     arrays = {name: column.array() for name, column in columns.items()}
-    ratings = Ratings(
-        _entities(user_ids.ids, data.users),
-        _entities(item_ids.ids, data.items),
+    ratings = RatingsTable(
+        _entities(user_ids.ids, data.users, fingerprint),
+        _entities(item_ids.ids, data.items, fingerprint),
         arrays,
         np.ones(len(arrays[USER_ID]), bool),
         data.rows_in_memory,
+        fingerprint.hexdigest(),
     )
     for rows in ratings.by_users():
         _make_one_row_of_each_pair(ratings, rows)
@@ -139,6 +151,39 @@ class _Numbering:
         return place[ids.indices.to_numpy()]
 
 
+class _Units:
+    """Checks that all times have one unit; their size tells which.
+
+    10^11 seconds after 1970 is the year 5138, and as many milliseconds are March 1973.
+    """
+
+    def __init__(self) -> None:
+        self._first: tuple[int, str] | None = None
+
+    def check(self, times: np.ndarray, block: table_file.Block, column: str) -> None:
+        """Raises BadDataError for the first time, int64 [rows], in another unit than the others."""
+        units = _unit(times)
+        unit, where = self._first = self._first or (int(units[0]), block.where(0))
+        others = np.flatnonzero(units != unit)
+        if len(others):
+            block.refuse_where(
+                pa.array(units != unit),
+                column,
+                f"looks like {_UNITS[units[others[0]]]}, but the time at {where} like"
+                f" {_UNITS[unit]}; give all in whole seconds since 1970",
+            )
+
+
+def _unit(times: np.ndarray) -> np.ndarray:
+    """The place in `_UNITS` of each time's unit."""
+    return np.searchsorted(_SIZES, np.where(times < 0, ~times, times), side="right")
+
+
+def units_a_second(times: np.ndarray) -> int:
+    """How many units of these times, int64 [N], make a second: 1, 1,000 and so on."""
+    return 1000 ** int(_unit(times[0]))
+
+
 class _Column:
     """A column of numbers that is written to disk as it grows, then mapped into memory."""
 
@@ -159,8 +204,10 @@ def _checked_ratings(block: table_file.Block, files: RatingsFiles) -> np.ndarray
     name = files.rating
     rating = block.numbers(name, pa.float32())
     low, high = files.rating_range
+    # In float32 as the ratings are: 0.7 there is a little less than the 0.7 of the config.
+    ends = pa.scalar(low, pa.float32()), pa.scalar(high, pa.float32())
     # A NaN is in no range, so "not inside" catches it and "below or above" would not.
-    inside = pc.and_(pc.greater_equal(rating, low), pc.less_equal(rating, high))
+    inside = pc.and_(pc.greater_equal(rating, ends[0]), pc.less_equal(rating, ends[1]))
     block.refuse_where(pc.invert(inside), name, f"is not within rating_range [{low:g}, {high:g}]")
     return rating.to_numpy()
 
@@ -174,7 +221,7 @@ def _checked_strengths(block: table_file.Block, name: str | None) -> np.ndarray:
     return strength.to_numpy()
 
 
-def _make_one_row_of_each_pair(ratings: Ratings, rows: np.ndarray) -> None:
+def _make_one_row_of_each_pair(ratings: RatingsTable, rows: np.ndarray) -> None:
     """Settles which of these rows, all of some users, count, and what they say."""
     user, item = (ratings.columns[name][rows] for name in (USER_ID, ITEM_ID))
     pair = user.astype(np.int64) * len(ratings.items.ids) + item
@@ -200,11 +247,13 @@ def _make_one_row_of_each_pair(ratings: Ratings, rows: np.ndarray) -> None:
         )
 
 
-def _entities(ids: pa.StringArray, file: EntityFile | None) -> Entities:
+def _entities(
+    ids: pa.StringArray, file: EntityFile | None, fingerprint: Fingerprint
+) -> EntityColumns:
     """Looks up each id's metadata."""
     if file is None:
-        return Entities(ids)
-    rows = table_file.read(file.path, file)
+        return EntityColumns(ids)
+    rows = table_file.read(file.path, file, fingerprint)
     known = rows.ids(file.id)
     # Codes are in order of first appearance: the first that is behind its row is a second one.
     rows.refuse_where(
@@ -213,20 +262,48 @@ def _entities(ids: pa.StringArray, file: EntityFile | None) -> Entities:
         "is given twice",
     )
     found = pc.index_in(ids, known.dictionary)
-    features = {}
-    for name, column in file.features.items():
-        if column.kind == "numeric":
-            values = rows.numbers(name, pa.float32(), allow_empty=True)
-            rows.refuse_where(pc.fill_null(pc.is_nan(values), False), name, "is not a number")
-        else:
-            text = pc.utf8_trim_whitespace(rows.text(name))
-            if column.kind == "categories":
-                values = pc.split_pattern(text, column.separator)
-                values = pc.if_else(pc.equal(text, ""), pa.scalar([], values.type), values)
-            else:
-                values = pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
-        features[name] = values.take(found)
-    return Entities(ids, features, found.null_count)
+    features = {name: _feature(rows, name, of) for name, of in file.features.items()}
+    taken = {name: values.take(found) for name, values in features.items()}
+    return EntityColumns(ids, taken, found.null_count)
+
+
+def _feature(rows: table_file.Block, name: str, column: FeatureColumn) -> pa.Array:
+    """One metadata column, checked, [rows]."""
+    if column.kind == "numeric":
+        numbers = rows.numbers(name, pa.float32(), allow_empty=True)
+        # One infinite number would make the z-scores of all others 0.
+        infinite = pc.fill_null(pc.invert(pc.is_finite(numbers)), False)
+        rows.refuse_where(infinite, name, "is not a finite number of 32 bits")
+        for end, beyond, noun in (
+            (column.min, pc.less, "below min"),
+            (column.max, pc.greater, "above max"),
+        ):
+            if end is not None:
+                bad = pc.fill_null(beyond(numbers, pa.scalar(end, pa.float32())), False)
+                rows.refuse_where(bad, name, f"is {noun}, {end:g}")
+        return numbers
+    text = pc.utf8_trim_whitespace(rows.text(name))
+    given = pc.not_equal(text, "")
+    if column.kind == "category":
+        values = pc.if_else(given, text, pa.scalar(None, pa.string()))
+        known = _is_known(values, column)
+    else:
+        values = pc.split_pattern(text, column.separator)
+        values = pc.if_else(given, values, pa.scalar([], values.type))
+        all_known = np.ones(len(values), bool)
+        unknown = pc.invert(_is_known(pc.list_flatten(values), column))
+        all_known[pc.list_parent_indices(values).filter(unknown).to_numpy()] = False
+        known = pa.array(all_known)
+    allowed = shown(", ".join(column.values), 80)
+    rows.refuse_where(pc.invert(known), name, f"is none of values: {allowed}")
+    return values
+
+
+def _is_known(values: pa.Array, column: FeatureColumn) -> pa.Array:
+    """Whether each category is empty or one that the config allows."""
+    if not column.values:
+        return pa.array(np.ones(len(values), bool))
+    return pc.or_(pc.is_null(values), pc.is_in(values, pa.array(column.values)))
 
 
 def entity_titles(file: EntityFile) -> dict[str, str]:

@@ -8,19 +8,20 @@ pushed model was trained on into today's test.
 from __future__ import annotations
 
 import dataclasses
-import datetime
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tfx_recommender.components.ratings_example_gen import keyed_hash, ratings_table
 from tfx_recommender.components.ratings_example_gen.config import (
     LeaveLastOut,
     Random,
     Split,
     TimeCut,
+    utc,
 )
-from tfx_recommender.components.ratings_example_gen.ratings_table import Ratings
+from tfx_recommender.components.ratings_example_gen.ratings_table import RatingsTable
 from tfx_recommender.foundation.errors import BadDataError
 from tfx_recommender.transform.features import (
     ITEM_ID,
@@ -35,7 +36,8 @@ from tfx_recommender.transform.features import (
 # Rows of this place are in no split: another row of the same pair counts.
 NOWHERE = len(SPLITS)
 _TRAIN, _VALIDATION, _TEST = (SPLITS.index(name) for name in (TRAIN, VALIDATION, TEST))
-_BLOCK_ROWS = 1 << 20
+# So that what is hashed at a time stays in the processor's cache.
+_BLOCK_ROWS = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Assignment:
         return dict(zip(SPLITS, counts[:NOWHERE].tolist(), strict=True))
 
 
-def assign(ratings: Ratings, split: Split) -> Assignment:
+def assign(ratings: RatingsTable, split: Split) -> Assignment:
     """Splits the ratings.
 
     Args:
@@ -90,7 +92,7 @@ def assign(ratings: Ratings, split: Split) -> Assignment:
     return assignment
 
 
-def _leave_last_out(ratings: Ratings, split: LeaveLastOut) -> tuple[np.ndarray, int]:
+def _leave_last_out(ratings: RatingsTable, split: LeaveLastOut) -> tuple[np.ndarray, int]:
     names = ratings.items.ids
     rank = np.empty(len(names), np.int64)
     rank[np.lexsort((names.to_pandas(), pc.utf8_length(names).to_numpy()))] = np.arange(len(names))
@@ -112,18 +114,14 @@ def _leave_last_out(ratings: Ratings, split: LeaveLastOut) -> tuple[np.ndarray, 
     return place, too_few
 
 
-def _time_cut(ratings: Ratings, split: TimeCut) -> np.ndarray:
-    cuts = [
-        (moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp()
-        for moment in (split.validation_from, split.test_from)
-    ]
-    place = np.searchsorted(cuts, ratings.columns[TIMESTAMP], side="right")
-    return place.astype(np.uint8)
+def _time_cut(ratings: RatingsTable, split: TimeCut) -> np.ndarray:
+    times = ratings.columns[TIMESTAMP]
+    unit = ratings_table.units_a_second(times)
+    cuts = [utc(when).timestamp() * unit for when in (split.validation_from, split.test_from)]
+    return np.searchsorted(cuts, times, side="right").astype(np.uint8)
 
 
-def _random(ratings: Ratings, split: Random) -> np.ndarray:
-    import tensorflow as tf  # for this alone, and it takes seconds
-
+def _random(ratings: RatingsTable, split: Random) -> np.ndarray:
     place = np.full(len(ratings), _TRAIN, np.uint8)
     buckets = 1 << 30
     for start in range(0, len(ratings), _BLOCK_ROWS):
@@ -135,9 +133,7 @@ def _random(ratings: Ratings, split: Random) -> np.ndarray:
         pairs = pc.binary_join_element_wise(
             ratings.users.ids.take(user), ratings.items.ids.take(item), "\n"
         )
-        hashes = tf.strings.to_hash_bucket_strong(
-            pairs.to_numpy(zero_copy_only=False), buckets, key=[split.seed, 0]
-        ).numpy()
+        hashes = keyed_hash.siphash(pairs, (split.seed, 0)) % np.uint64(buckets)
         share, of_block = hashes / buckets, place[start : start + _BLOCK_ROWS]
         of_block[share < split.test + split.validation] = _VALIDATION
         of_block[share < split.test] = _TEST

@@ -14,6 +14,7 @@ one sub-folder has the version's number.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import tempfile
@@ -32,6 +33,9 @@ class ServingBucket:
     Args:
       url: `s3://bucket/prefix`, `gs://bucket/prefix`, or what else fsspec knows.
 
+    Attributes:
+      manifest: the URL of the object that names the versions.
+
     Raises:
       ConfigError: there is no such bucket, or no driver for its kind.
       UserError: the bucket does not answer or refuses, or the manifest is damaged.
@@ -39,30 +43,53 @@ class ServingBucket:
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        self._manifest = f"{self.url}/{MANIFEST}"
+        self.manifest = f"{self.url}/{MANIFEST}"
         with _asking(url):
             self._files, _ = _driver(url)
         self._prefixes = self._read_manifest()
 
-    def versions(self) -> list[int]:
+    @property
+    def directory(self) -> str:
+        """The URL, as a folder has it."""
+        return self.url
+
+    def entries(self) -> list[str]:
         """The version numbers, ascending."""
-        return sorted(self._prefixes)
+        return [str(version) for version in sorted(self._prefixes)]
 
-    def storage_uri(self, version: int) -> str:
+    def storage_uri(self, entry: str) -> str:
         """What KServe's `storageUri` says to serve this very version."""
-        return f"{self.url}/{self._prefixes[version]}"
+        return f"{self.url}/{self._prefixes[int(entry)]}"
 
-    def path(self, version: int) -> str:
+    def path(self, entry: str) -> str:
         """Where a version's files are."""
-        return f"{self.storage_uri(version)}/{version}"
+        return f"{self.storage_uri(entry)}/{entry}"
+
+    def read(self, entry: str, relative: str) -> bytes | None:
+        """A small file of a version; None if it has no such file.
+
+        Raises:
+          UserError: the bucket does not answer or refuses.
+        """
+        url = f"{self.path(entry)}/{relative}"
+        with _asking(url):
+            try:
+                return self._files.cat_file(url)
+            except FileNotFoundError:
+                return None
 
     def state(self) -> str:
         """A text that changes whenever the manifest does; "" if there is no version."""
         if not self._prefixes:
             return ""
-        with _asking(self._manifest):
-            written = self._files.modified(self._manifest)
-        return f"{self._prefixes[self.versions()[-1]]} {written.isoformat()}"
+        with _asking(self.manifest):
+            written = self._files.modified(self.manifest)
+        return f"{self._prefixes[max(self._prefixes)]} {written.isoformat()}"
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """A bucket has no locks: `publish` finds out whether somebody else was faster."""
+        yield
 
     @contextlib.contextmanager
     def incoming(self) -> Iterator[str]:
@@ -85,22 +112,57 @@ class ServingBucket:
             self._files.put(
                 files, [f"{target}/{os.path.relpath(file, incoming)}" for file in files]
             )
+        condition = self._condition()
         if self._read_manifest() != self._prefixes:
-            raise UserError(f"{self.url}: somebody else pushed or rolled back meanwhile; run again")
+            raise self._overtaken()
         manifest = {
             "version": version,
             "storage_uri": f"{self.url}/{prefixes[version]}",
             "versions": {str(number): prefixes[number] for number in sorted(prefixes)},
         }
-        with _asking(self._manifest):
-            self._files.pipe_file(self._manifest, json.dumps(manifest, indent=2).encode())
+        content = json.dumps(manifest, indent=2).encode()
+        with _asking(self.manifest):
+            try:
+                self._files.pipe_file(self.manifest, content, **condition)
+            except OSError as error:
+                if condition and _is_refused_condition(error):
+                    raise self._overtaken() from None
+                if not condition or error.errno != errno.ENOSYS:
+                    raise
+                self._files.pipe_file(self.manifest, content)  # the store knows no conditions
+        # Where the store knows no conditions, at least one of two writers notices.
+        if self._read_manifest() != prefixes:
+            raise self._overtaken()
         self._prefixes = prefixes
+
+    def _overtaken(self) -> UserError:
+        return UserError(f"{self.url}: somebody else pushed or rolled back meanwhile; run again")
+
+    def _condition(self) -> dict[str, str]:
+        """Lets the next write of the manifest fail if anybody writes it from now on.
+
+        S3 (AWS since 2024, MinIO, SeaweedFS) knows both conditions. gcsfs offers only that the
+        object must not be there yet; other drivers are asked for none.
+        """
+        protocols = (
+            {self._files.protocol}
+            if isinstance(self._files.protocol, str)
+            else {*self._files.protocol}
+        )
+        if not protocols & {"s3", "gs"}:
+            return {}
+        with _asking(self.manifest):
+            try:
+                found = self._files.info(self.manifest)
+            except FileNotFoundError:
+                return {"mode": "create"}
+        return {"IfMatch": found["ETag"]} if "s3" in protocols else {}
 
     def _read_manifest(self) -> dict[int, str]:
         """Version -> its prefix below the URL."""
-        with _asking(self._manifest):
+        with _asking(self.manifest):
             try:
-                content = self._files.cat_file(self._manifest)
+                content = self._files.cat_file(self.manifest)
             except FileNotFoundError:
                 # No manifest: nothing was pushed yet. No bucket: nothing ever will be.
                 bucket = self.url.split("://")[1].split("/")[0]
@@ -114,7 +176,7 @@ class ServingBucket:
             return {int(number): str(prefix) for number, prefix in prefixes.items()}
         except (ValueError, KeyError, TypeError, AttributeError):
             raise UserError(
-                f"{self._manifest}: is no manifest of served versions; restore it, or delete it"
+                f"{self.manifest}: is no manifest of served versions; restore it, or delete it"
                 " to begin anew"
             ) from None
 
@@ -131,15 +193,14 @@ def download(url: str, target: str) -> None:
         files.get(found, [os.path.join(target, os.path.relpath(file, root)) for file in found])
 
 
-def read(url: str) -> bytes:
-    """The content of one object.
-
-    Raises:
-      UserError: it is not there, or the bucket does not answer or refuses.
-    """
-    with _asking(url):
-        files, path = _driver(url)
-        return files.cat_file(path)
+def _is_refused_condition(error: OSError) -> bool:
+    """Whether a store said that somebody else has written (HTTP 412, or 409: at this moment)."""
+    response = getattr(error.__cause__, "response", None) or {}
+    code = response.get("Error", {}).get("Code")
+    return isinstance(error, FileExistsError) or code in (
+        *("PreconditionFailed", "412"),
+        *("ConditionalRequestConflict", "409"),
+    )
 
 
 def _driver(url: str) -> tuple[Any, str]:

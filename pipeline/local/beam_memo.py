@@ -1,6 +1,6 @@
-"""Makes Beam (2.77) remember what it asks itself thousands of times while it builds a pipeline.
+"""Caches two answers that Beam (2.77) computes thousands of times while it builds a pipeline.
 
-Building costs a small pipeline more than running it, and half of that goes into two questions
+Building a small pipeline takes longer than running it. Half of that time goes into two questions
 whose answers never change: what parameters a DoFn's methods have (asked of each method, some
 eight times a DoFn, by `inspect.signature`), and what the pipeline's arguments mean (at each
 transform a parser is built from scratch to parse them).
@@ -14,12 +14,18 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+import apache_beam
 from apache_beam.options import pipeline_options
 from apache_beam.transforms import core
 
 
 def install() -> None:
-    """Replaces the two functions in this process by others that return the same."""
+    """Replaces the two functions in this process by others that return the same.
+
+    Does nothing with another version of Beam: the second function copies private attributes.
+    """
+    if not apache_beam.__version__.startswith("2.77."):
+        return
     core.get_function_args_defaults = _remembering_args(core.get_function_args_defaults)
     pipeline_options.PipelineOptions.view_as = _remembering_view_as(
         pipeline_options.PipelineOptions.view_as

@@ -1,9 +1,9 @@
 """Executes each node in a process of its own, several at a time.
 
-TFX's launcher does all that concerns the metadata store, in this process; what it calls an
-executor operator hands the executor's work to a process made for it. Such a process is a copy of
-one that has imported TensorFlow and Beam and used neither (`preload.py`), so it starts in no
-time, and what a node leaves in memory goes with it.
+TFX's launcher works with the metadata store, in this process. What it calls an executor operator
+hands the executor's work to a new process. That process is a copy of one that has imported
+TensorFlow and Beam and used neither (`preload.py`), so it starts at once. When it ends, its memory
+is free again.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class NodeError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Usage:
-    """What a node's process has used to execute it; imports were paid for before.
+    """What a node's process used while it executed the node, without imports.
 
     Attributes:
       seconds: wall time.
       processor_seconds: of all its threads.
-      memory: bytes resident at most, with what the imports hold, which processes share.
+      memory: peak resident bytes, including the imported modules, which processes share.
     """
 
     seconds: float
@@ -62,36 +62,33 @@ class NodeProcesses:
 
     Attributes:
       usage: node id -> what its process has used, of those that ended by themselves.
-      launching: held by whoever uses the metadata store; an operator lets go of it for as long
-        as its node executes.
+      launching: the lock of the metadata store; an operator releases it while its node executes.
     """
 
     def __init__(
-        self, threads: int, environment: Mapping[str, str], profiles: Mapping[str, str]
+        self,
+        threads: int,
+        environment: Mapping[str, str],
+        profiles: Mapping[str, str],
+        beam: tuple[str, ...],
     ) -> None:
-        """Makes none yet.
+        """Starts no process yet.
 
         Args:
           threads: of TensorFlow, in each process.
           environment: variables that each process is given.
           profiles: node -> the file to write a profile of its work to.
+          beam: pipeline options of the nodes that use Beam; none: those of the pipeline.
         """
         self.usage: dict[str, Usage] = {}
         self.launching = threading.Lock()
         self._environment = {**environment, **_thread_variables(threads)}
         self._profiles = profiles
+        self._beam = beam
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["tfx_recommender.pipeline.local.preload"])
         self._running: set[multiprocessing.process.BaseProcess] = set()
         self._stopped = False
-
-    def operators(self) -> dict[type[Message], Any]:
-        """What `Launcher` takes as `custom_executor_operators`."""
-        operator = functools.partial(_Operator, self)
-        return {
-            executable_spec_pb2.PythonClassExecutableSpec: operator,
-            executable_spec_pb2.BeamExecutableSpec: operator,
-        }
 
     def execute(self, node: str, spec: Message, execution: Message) -> bytes:
         """Executes a node; `launching` must be held.
@@ -119,11 +116,12 @@ class NodeProcesses:
                 execution.SerializeToString(),
                 self._environment,
                 self._profiles.get(node),
+                self._beam,
             )
             process = self._context.Process(
                 target=_execute, args=(task, sender, output, errors), name=node
             )
-            with _without_main():
+            with without_main():
                 process.start()
         self._running.add(process)
         self.launching.release()
@@ -146,11 +144,20 @@ class NodeProcesses:
         return result
 
     def stop(self) -> None:
-        """Kills what runs and lets nothing more start."""
+        """Kills the running nodes; none starts any more."""
         with self.launching:
             self._stopped = True
             for process in self._running:
                 process.kill()
+
+
+def operators(nodes: NodeProcesses | InlineNodes) -> dict[type[Message], Any]:
+    """What TFX's `Launcher` takes as `custom_executor_operators`."""
+    operator = functools.partial(_Operator, nodes)
+    return {
+        executable_spec_pb2.PythonClassExecutableSpec: operator,
+        executable_spec_pb2.BeamExecutableSpec: operator,
+    }
 
 
 class _Operator(base_executor_operator.BaseExecutorOperator):
@@ -206,6 +213,7 @@ class _Task:
       execution: TFX's ExecutionInvocation, serialized.
       environment: variables to set.
       profile: the file to write a profile to; None: none is made.
+      beam: Beam's pipeline options, where the node uses it; none: those of `spec`.
     """
 
     node: str
@@ -214,6 +222,7 @@ class _Task:
     execution: bytes
     environment: Mapping[str, str]
     profile: str | None
+    beam: tuple[str, ...]
 
 
 def _execute(
@@ -223,7 +232,7 @@ def _execute(
     errors: multiprocessing.connection.Connection,
 ) -> None:
     """What a node's process does."""
-    threading.Thread(target=_die_with_run, daemon=True).start()
+    threading.Thread(target=die_with_parent, daemon=True).start()
     for descriptor, connection in ((1, output), (2, errors)):
         os.dup2(connection.fileno(), descriptor)
     # TFX and absl take the command line's arguments for theirs.
@@ -251,7 +260,7 @@ def _work(task: _Task) -> tuple[bytes, Usage]:
         os.environ.setdefault(name, value)
     from tfx.orchestration.portable import beam_executor_operator, python_executor_operator
 
-    from tfx_recommender.pipeline.local import preload
+    from tfx_recommender.pipeline.local import beam_engine, preload
 
     preload.require()
     operators: dict[str, Any] = {
@@ -260,8 +269,13 @@ def _work(task: _Task) -> tuple[bytes, Usage]:
     }
     invocation = execution_invocation_pb2.ExecutionInvocation.FromString(task.execution)
     spec = getattr(executable_spec_pb2, task.kind).FromString(task.spec)
+    beam = task.beam if task.kind == "BeamExecutableSpec" else ()
+    if beam:
+        del spec.beam_pipeline_args_placeholders[:]
+        for argument in beam:
+            spec.beam_pipeline_args_placeholders.add().value.string_value = argument
     operator = operators[task.kind](spec)
-    with _profiled(task.profile):
+    with beam_engine.prepared(beam), _profiled(task.profile):
         executed = operator.run_executor(data_types.ExecutionInfo.from_proto(invocation))
     usage = Usage(
         seconds=time.monotonic() - start,
@@ -293,8 +307,8 @@ def _profiled(path: str | None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _without_main() -> Iterator[None]:
-    """Lets a process start without running the program that started it once more.
+def without_main() -> Iterator[None]:
+    """Keeps a new process from importing the program that starts it.
 
     Python (3.11) would import `__main__` in each new process; without a guard in it a script that
     runs the pipeline would run it again.
@@ -319,20 +333,17 @@ class InlineNodes:
     """
 
     def __init__(
-        self, threads: int, environment: Mapping[str, str], profiles: Mapping[str, str]
+        self,
+        threads: int,
+        environment: Mapping[str, str],
+        profiles: Mapping[str, str],
+        beam: tuple[str, ...],
     ) -> None:
         self.usage: dict[str, Usage] = {}
         self.launching = threading.RLock()
         self._environment = {**environment, **_thread_variables(threads)}
         self._profiles = profiles
-
-    def operators(self) -> dict[type[Message], Any]:
-        """What `Launcher` takes as `custom_executor_operators`."""
-        operator = functools.partial(_Operator, self)
-        return {
-            executable_spec_pb2.PythonClassExecutableSpec: operator,
-            executable_spec_pb2.BeamExecutableSpec: operator,
-        }
+        self._beam = beam
 
     def execute(self, node: str, spec: Message, execution: Message) -> bytes:
         """Executes a node; returns TFX's ExecutorOutput, serialized."""
@@ -343,6 +354,7 @@ class InlineNodes:
             execution.SerializeToString(),
             self._environment,
             self._profiles.get(node),
+            self._beam,
         )
         result, self.usage[node] = _work(task)
         return result
@@ -351,8 +363,8 @@ class InlineNodes:
         """Nothing runs that could be stopped."""
 
 
-def _die_with_run() -> None:
-    """A node must not go on writing when its run is no more, however that ended."""
+def die_with_parent() -> None:
+    """Ends a node's process when its run has ended, however that ended."""
     run = multiprocessing.parent_process()
     assert run is not None
     run.join()

@@ -152,7 +152,7 @@ def _metrics(uri: str, model: str) -> dict[str, Any]:
 
 
 def _slices(uri: str) -> dict[str, dict[str, float | None]]:
-    """Of each configured slice the candidate's metrics of rows; lists are users', not rows'."""
+    """The candidate's metrics in each configured slice; lists are per user and left out."""
     return {
         ", ".join(f"{feature}={value}" for feature, value in key): {
             name: value

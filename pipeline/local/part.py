@@ -1,4 +1,4 @@
-"""Which part of a pipeline a run executes, and how: what helps to look into one node."""
+"""Which part of a pipeline a run executes, and how: for looking into one node."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """Which part of a pipeline is run, and how; by default all of it, as always.
+    """Which part of a pipeline is run, and how; by default all of it.
 
     Attributes:
       until: the last node: it, and those that it depends on. "" for all.

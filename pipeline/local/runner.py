@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from concurrent import futures
 
-from ml_metadata import metadata_store
-from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.compiler import compiler, constants
 from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
@@ -22,52 +19,8 @@ from tfx_recommender.foundation.errors import ConfigError
 from tfx_recommender.pipeline.local import node_process
 from tfx_recommender.pipeline.local.part import WHOLE, Part
 from tfx_recommender.pipeline.local.screen import Progress
+from tfx_recommender.pipeline.local.store import Store, files_of, whole_cached_files
 from tfx_recommender.pipeline.local.summary import Run
-
-
-class Store:
-    """A pipeline's metadata store."""
-
-    def __init__(self, path: str) -> None:
-        self.connection = metadata.sqlite_metadata_connection_config(path)
-
-    @contextlib.contextmanager
-    def open(self) -> Iterator[metadata_store.MetadataStore]:
-        """The raw ML Metadata API."""
-        with metadata.Metadata(self.connection) as handle:
-            yield handle.store
-
-    def fail_unfinished(self) -> None:
-        """Marks executions failed that a dead process left running (call under the lock)."""
-        state = metadata_store_pb2.Execution
-        with self.open() as store:
-            unfinished = [
-                execution
-                for execution in store.get_executions()
-                if execution.last_known_state in (state.RUNNING, state.NEW)
-            ]
-            for execution in unfinished:
-                execution.last_known_state = state.FAILED
-            if unfinished:
-                store.put_executions(unfinished)
-
-    def outputs(self, execution_id: int) -> dict[str, metadata_store_pb2.Artifact]:
-        """Output key -> artifact of an execution that has one artifact per key."""
-        with self.open() as store:
-            events = [
-                event
-                for event in store.get_events_by_execution_ids([execution_id])
-                if event.type == metadata_store_pb2.Event.OUTPUT
-            ]
-            artifacts = store.get_artifacts_by_id([event.artifact_id for event in events])
-        by_id = {artifact.id: artifact for artifact in artifacts}
-        return {event.path.steps[0].key: by_id[event.artifact_id] for event in events}
-
-    def is_cached(self, execution_id: int) -> bool:
-        """Whether an execution took its result from an earlier one."""
-        with self.open() as store:
-            (execution,) = store.get_executions_by_id([execution_id])
-        return execution.last_known_state == metadata_store_pb2.Execution.CACHED
 
 
 def run(
@@ -80,6 +33,7 @@ def run(
     threads: int = 1,
     environment: Mapping[str, str] = types.MappingProxyType({}),
     profiles: str = "",
+    beam: Sequence[str] = (),
 ) -> None:
     """Runs the nodes, each as soon as those before it are done.
 
@@ -96,6 +50,7 @@ def run(
       threads: TensorFlow's, in each node.
       environment: variables that nodes are given.
       profiles: the folder for profiles.
+      beam: Beam's pipeline options; none: the pipeline's own.
 
     Raises:
       ConfigError: `part` names a node that the pipeline does not have, or needs a run before this
@@ -113,11 +68,11 @@ def run(
     waiting = _chosen(ir, nodes, part, store)
     profiled = {part.profile: os.path.join(profiles, f"{part.profile}.pstats")}
     kind = node_process.InlineNodes if part.inline else node_process.NodeProcesses
-    processes = kind(threads, environment, profiled if part.profile else {})
+    processes = kind(threads, environment, profiled if part.profile else {}, tuple(beam))
 
     def launch(node: str) -> None:
         start = time.monotonic()
-        with progress.step(labels[node]), processes.launching:
+        with progress.step(labels[node]), processes.launching, store.naming_who_holds_it():
             try:
                 info = launcher.Launcher(
                     pipeline_node=nodes[node],
@@ -126,7 +81,7 @@ def run(
                     pipeline_runtime_spec=ir.runtime_spec,
                     executor_spec=runner_utils.extract_executor_spec(deployment, node),
                     custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node),
-                    custom_executor_operators=processes.operators(),
+                    custom_executor_operators=node_process.operators(processes),
                 ).launch()
             finally:
                 record.node_seconds[node] = round(time.monotonic() - start, 3)
@@ -136,13 +91,20 @@ def run(
             cached = store.is_cached(info.execution_id)
             if cached:
                 record.cached_nodes.append(node)
+        if node in processes.usage:
+            with processes.launching:
+                made = store.outputs(info.execution_id).values()
+            files = {artifact.id: files_of(artifact.uri) for artifact in made}
+            with processes.launching:
+                store.write_down_files(files)
         progress.done(labels[node], record.node_seconds[node], "cached" if cached else "")
 
     if part.inline:  # in the main thread, which debuggers expect
-        for node in waiting:
-            launch(node)
+        with whole_cached_files():
+            for node in waiting:
+                launch(node)
         return
-    with futures.ThreadPoolExecutor(parallel_nodes) as pool:
+    with whole_cached_files(), futures.ThreadPoolExecutor(parallel_nodes) as pool:
         running: dict[futures.Future[None], str] = {}
         try:
             while waiting or running:
@@ -175,9 +137,9 @@ def _chosen(
         try:
             with metadata.Metadata(store.connection) as handle:
                 partial_run_utils.snapshot(handle, ir)
-        except LookupError as error:
+        except LookupError:
             raise ConfigError(
-                f"--only {part.only}: no earlier run has made its inputs ({error}); run the"
+                f"--only {part.only}: no earlier run has made its inputs; run the"
                 f" pipeline, or --until {part.only}"
             ) from None
         chosen = [part.only]

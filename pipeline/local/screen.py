@@ -1,4 +1,4 @@
-"""The screen belongs to progress and results; TFX's and TensorFlow's chatter goes to a log."""
+"""Shows progress and results; the output of TFX and TensorFlow goes to a log."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from rich.markup import escape
 
 @contextlib.contextmanager
 def chatter_to(path: str | None, plain: bool = False) -> Iterator[Console]:
-    """Sends all that the libraries write, C++ too, to a file, appending.
+    """Appends everything that libraries write, C++ code too, to a file.
 
     Args:
-      path: the log file; None leaves the chatter on the screen.
+      path: the log file; None leaves it on the screen.
       plain: whether nothing may be drawn on the screen, where somebody types into a debugger.
 
     Yields:

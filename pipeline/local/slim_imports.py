@@ -1,10 +1,10 @@
-"""What the processes of a run leave out when they import TFX: most of what it would bring.
+"""Imports TFX without most of what it would import.
 
-Importing all of TFX (1.21) costs more processor time than everything else in a run that is
-answered by the cache. So the process that launches nodes does without TensorFlow and Beam, which
-TFX itself takes for optional, and names the executors without importing them; the process that
-imports what executes nodes does without what TensorFlow, Beam and TFMA import for other people's
-clouds, notebooks and metrics. What is but a name and yet used fails with a line that leads here.
+Importing all of TFX (1.21) costs more processor time than everything else in a run that is answered
+by the cache. So the process that launches nodes imports neither TensorFlow nor Beam, which TFX
+treats as optional, and replaces the executors by names. The process that imports the executors
+leaves out what TensorFlow, Beam and TFMA import for clouds, notebooks and metrics that are not used
+here. A name that is used all the same fails with an error that names this module.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _OPTIONAL = frozenset(
         "sklearn",  # Keras' wrappers for it
     }
 )
-# Imported come what may, so that their names are there, but not what they name.
+# Imported unconditionally: the names must exist, what they name is not needed.
 _NAMED = frozenset(
     {
         "docker",  # TFX's containers, for every launcher
-        "googleapiclient",  # TFX's telemetry, for whoever runs on Google's cloud
+        "googleapiclient",  # TFX's telemetry on Google's cloud
         "nltk",  # TFMA's ROUGE metrics
         "rouge_score",  # the same
         "scipy.stats",  # TFMA's confidence intervals
@@ -54,7 +54,7 @@ _EXECUTORS = frozenset(
 
 
 def launch_only() -> None:
-    """For a process, until its end, that declares and launches nodes and executes none.
+    """Prepares a process that declares and launches nodes and never executes one.
 
     Does nothing where TensorFlow is imported already.
     """
@@ -66,7 +66,7 @@ def launch_only() -> None:
 
 @contextlib.contextmanager
 def executors() -> Iterator[None]:
-    """For as long as executors are imported; whoever needs the rest afterwards imports it.
+    """While executors are imported; the rest can be imported afterwards.
 
     Does nothing where TensorFlow is imported already.
     """
@@ -97,7 +97,7 @@ def components_one_by_one() -> None:
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds no module of `absent`; those of `named` have whatever name they are asked for."""
+    """Hides the modules of `absent`; a module of `named` has every name that is looked up in it."""
 
     def __init__(self, absent: frozenset[str], named: frozenset[str]) -> None:
         self._absent = absent
@@ -119,7 +119,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         module.__getattr__ = lambda name: _name(module, name)  # type: ignore[method-assign]
 
     def forget(self) -> None:
-        """Makes way for the real modules, for those who import them from now on."""
+        """Removes the placeholders, so that the real modules can be imported."""
         for fullname in [name for name in sys.modules if _is_below(name, self._named)]:
             parent, _, name = fullname.rpartition(".")
             if parent in sys.modules:
@@ -132,7 +132,7 @@ def _is_below(fullname: str, names: frozenset[str]) -> bool:
 
 
 class _NameOnly(type):
-    """The type of what is but a name: so is every attribute, and none can be used."""
+    """The type of a placeholder: every attribute is one too, and none can be called."""
 
     def __getattr__(cls, name: str) -> type:
         return _name(cls, name)

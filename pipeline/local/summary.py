@@ -1,7 +1,7 @@
 """`<root>/summary.json`: what became of the last run. This is its contract.
 
-It is written when a run starts and when it ends, whatever ends it, each time as a whole. Only a run
-that cannot read its config, or finds another run at work in the root, leaves it alone. Keys:
+It is written when a run starts and when it ends, whatever ends it, each time as a whole. A run that
+cannot read its config, or finds another run at work in the root, does not touch it. Keys:
 
 - `run_id`: when the run started, UTC, ISO 8601.
 - `status`: `running` (or killed); `pushed`; `unchanged` (what is served already was trained again);
@@ -65,7 +65,7 @@ class Run:
 def without_models(
     run: Run, status: str, error: str | None = None, pushed_version: int | None = None
 ) -> dict[str, Any]:
-    """The summary of a run that is under way, or did not come to compare models."""
+    """The summary of a run that has not compared models, or not yet."""
     told = {} if error is None else {"error": error}
     return {
         "run_id": run.run_id,

@@ -1,4 +1,4 @@
-"""What a search for hyperparameters found: shown, and its overlay put where the user wants it."""
+"""Shows the result of a search for hyperparameters, and copies its overlay."""
 
 from __future__ import annotations
 

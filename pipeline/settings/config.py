@@ -14,6 +14,7 @@ from tfx_recommender.components.evaluator import catalogue
 from tfx_recommender.components.ratings_example_gen.config import Data, Split
 from tfx_recommender.foundation.errors import ConfigError
 from tfx_recommender.foundation.settings import Settings
+from tfx_recommender.pipeline.settings.beam import Beam
 from tfx_recommender.pipeline.settings.kubeflow import Kubeflow
 from tfx_recommender.trainer.architectures.registry import ARCHITECTURES
 from tfx_recommender.trainer.search_space import SearchSpace
@@ -26,11 +27,11 @@ class Model(Settings, Generic[Rating, Preference]):
     """One architecture: hyperparameters of its two heads."""
 
     rating: Rating | None
-    """The head that predicts ratings; what learns from events has none."""
+    """The head that predicts ratings; with events there is none."""
     preference: Preference
     """The head that ranks."""
     ensemble: Annotated[int, Field(ge=1)] = 1
-    """So many models, each from a seed of its own, are averaged inside one SavedModel."""
+    """Number of models, each from its own seed, that are averaged inside one SavedModel."""
 
 
 class _Models(Settings):
@@ -77,11 +78,11 @@ class Vocabulary(Settings):
     """Which ids get an embedding of their own."""
 
     min_count: Annotated[int, Field(ge=1)] = 1
-    """Ids with fewer ratings in the train split are out of vocabulary."""
+    """Smallest number of train ratings with which an id is in the vocabulary."""
     max_size: Annotated[int, Field(ge=1)] | None = None
-    """Most ids, the most frequent ones; null: no bound."""
+    """Maximum number of ids, the most frequent ones; null: no bound."""
     oov_buckets: Annotated[int, Field(ge=1)] = 1
-    """Embeddings that ids out of vocabulary share, by hash."""
+    """Number of embeddings that ids out of vocabulary share, by hash."""
 
 
 class RmseBound(Settings):
@@ -98,18 +99,17 @@ class Comparison(Settings):
     """How a model must compare with the served one, row by row on the same test rows."""
 
     policy: Policy | None = "better"
-    """better: the lower confidence bound of the improvement must reach `min_improvement`.
-    not_worse, for those to whom a fresh model is worth a small loss: it must reach -`margin`,
-    against the served model and against the last one that was proved better, so that losses do not
-    add up."""
+    """better: the lower confidence bound of the improvement must reach `min_improvement`;
+    not_worse: it must reach -`margin`, against the served model and against the last model that was
+    proved better; null: no comparison."""
     min_improvement: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0001
-    """Smallest improvement that counts as one, in the metric's own unit."""
+    """Required improvement on the served model, in the unit of the metric."""
     margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.01
-    """Largest loss that does not matter; with `better`, the gain beyond `min_improvement` by which
-    the number of test rows that would decide is reckoned."""
+    """not_worse: largest loss that may be pushed. With either policy, the difference for which the
+    number of test rows that would decide is computed."""
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
-    """How sure it must be that no push breaks this, over all nights from one push to the next and
-    all models of a night together."""
+    """Confidence that no push breaks the policy, for all models of all nights from one push to the
+    next together."""
 
 
 class RmseGate(RmseBound, Comparison):
@@ -122,7 +122,7 @@ class HitRateGate(Comparison):
     min: Annotated[float, Field(ge=0, lt=1)]
     """Smallest HitRate@K that may be pushed."""
     min_improvement: Annotated[float, Field(ge=0, lt=1)] = 0.0001
-    """Smallest improvement that counts as one."""
+    """Required improvement on the served model."""
 
 
 class Bounds(Settings):
@@ -152,10 +152,10 @@ class ShareBounds(Bounds):
 
 
 class _MayCompare(Comparison):
-    """Bounds beside which a policy may stand."""
+    """Bounds that may have a policy too."""
 
     policy: Policy | None = None
-    """As of RMSE and HitRate@K; null: the metric is bounded only, and not compared."""
+    """better or not_worse, as for RMSE and HitRate@K; null: bounds only, no comparison."""
 
     @model_validator(mode="after")
     def _check_policy(self) -> _MayCompare:
@@ -166,20 +166,20 @@ class _MayCompare(Comparison):
 
 
 class ComparedBounds(_MayCompare, Bounds):
-    """One bound, both, or none beside a comparison with the served model."""
+    """What a metric must be: one bound, both, or none if there is a policy."""
 
 
 class ComparedShareBounds(_MayCompare, ShareBounds):
-    """The same of a metric between 0 and 1."""
+    """What a metric between 0 and 1 must be: one bound, both, or none if there is a policy."""
 
 
 class Gates(Settings):
-    """A model is blessed if it passes all that are given; each can stop it alone."""
+    """A model must pass every gate that is given; each can stop it alone."""
 
     rmse: RmseGate | None = None
-    """For ratings, and needed there."""
+    """RMSE; required with ratings."""
     hit_rate: HitRateGate
-    """For rankings."""
+    """HitRate@K."""
     mae: ComparedBounds | None = None
     """Mean absolute error of ratings."""
     rating_bias: Bounds | None = None
@@ -197,7 +197,7 @@ class Gates(Settings):
     coverage: ShareBounds | None = None
     """Share of the catalogue among the first K items of all users."""
     gini: ShareBounds | None = None
-    """How unequally often items are among the first K: 0 equally, 1 always the same."""
+    """Gini coefficient of how often items are recommended: 0 all equally, 1 always the same one."""
 
     @model_validator(mode="after")
     def _check(self) -> Gates:
@@ -233,20 +233,20 @@ class Evaluation(Settings):
     """How models are compared on the test split."""
 
     gates: Gates
-    """What stops a model."""
+    """The gates that a model must pass."""
     at_least_rows: Annotated[int, Field(ge=2)] = 300
-    """Fewest test rows that a comparison may rest on; of fewer nothing is pushed."""
-    k: Annotated[int, Field(ge=1)] = 10
+    """Minimum number of test rows for a comparison; with fewer nothing is pushed."""
+    k: Annotated[int, Field(ge=1, lt=2**31)] = 10
     """K of HitRate@K, NDCG@K and the lists behind coverage and Gini."""
     relevance_threshold: float | None = None
-    """Smallest rating of a held-out item that counts for rankings; null: all count, as events
-    always do."""
+    """Smallest rating of a test item that counts for rankings; null: all count. Not for events."""
     ranked_users: Annotated[int, Field(ge=1)] | None = None
-    """Users whose held-out items are ranked, at most, drawn at random, the same for both models;
-    null: all. Of a sample, the smallest HitRate@K and NDCG@K are asked of the lower confidence
+    """Maximum number of users whose test items are ranked: a random sample, the same for both
+    models; null: all. With a sample, `min` of HitRate@K and NDCG@K uses the lower confidence
     bound."""
     slices: tuple[str, ...] = ()
-    """Features by whose values the metrics are broken down; a slice without a number blocks."""
+    """Categorical features; metrics are reported for each value, and a slice without a number
+    blocks."""
     select_by: Annotated[str, AfterValidator(_selectable)] = "hit_rate"
     """The metric that picks one of several blessed models."""
 
@@ -255,10 +255,10 @@ class Config(Settings):
     """Everything about one pipeline. Relative paths start at the working directory."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,127}$")]
-    """The pipeline's name (one that Kubeflow takes too)."""
-    root: str
+    """The pipeline's name: small letters, digits and hyphens."""
+    root: Annotated[str, Field(min_length=1)]
     """The pipeline root: artifacts, metadata store, log and summary."""
-    serving_root: str
+    serving_root: Annotated[str, Field(min_length=1)]
     """A folder, to which models are pushed as `<serving_root>/<name>/<version>/`, or a place in a
     bucket (s3://bucket/prefix, gs://bucket/prefix; see `components/serving/bucket.py`)."""
     data: Data
@@ -272,17 +272,19 @@ class Config(Settings):
     evaluation: Evaluation
     """How to compare, and what may be pushed."""
     warm_start: bool = False
-    """Whether training begins from the model that is served, weights carried over by id; then
-    a push gives new training. Sampled parts always start anew."""
+    """Whether training starts from the served model's weights, matched by id. A push then causes
+    new training. Sampled parts always start cold."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
-    """Of everything random."""
+    """Seed of everything random."""
     parallel_nodes: Annotated[int, Field(ge=1)] = 2
     """Maximum number of nodes of a local run that work at once; each has its own memory."""
     threads_per_node: Annotated[int, Field(ge=1)] | None = None
     """TensorFlow's threads in each node of a local run. Null: the machine's processors divided by
     `parallel_nodes`. Results depend on it in the last digits, so another number trains anew."""
+    beam: Beam = Beam()
+    """Where StatisticsGen, Transform and Evaluators compute."""
     kubeflow: Kubeflow | None = None
-    """How the steps run on a cluster; local runs do not need it."""
+    """How the steps run on a cluster; local runs do not use it."""
 
     @model_validator(mode="before")
     @classmethod

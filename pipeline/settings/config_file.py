@@ -5,7 +5,6 @@ Only this module reads config files.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -14,9 +13,10 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from tfx_recommender.foundation.errors import ConfigError
+from tfx_recommender.foundation.errors import ConfigError, brief, shown
+from tfx_recommender.pipeline.settings import settings_yaml
 from tfx_recommender.pipeline.settings.config import Config
-from tfx_recommender.pipeline.settings.explain import explain
+from tfx_recommender.pipeline.settings.explain import Override, explain, line_of
 from tfx_recommender.trainer.search_space import SearchSpace
 
 SEARCH_SPACE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "search-space.yaml")
@@ -24,6 +24,11 @@ SEARCH_SPACE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "search-
 
 # A prefix in a bucket, with nothing in it that a client may rewrite (`..`, `//`, `%`, `?`).
 _BUCKET = re.compile(r"(s3|gs)://[a-z0-9][a-z0-9._-]+(/(?!\.\.?(/|$))[A-Za-z0-9._-]+)*/?")
+
+# What TFX and Beam take for a part of a pattern when they look for an artifact's files.
+_PATTERN = re.compile(r"[*?\[\\]")
+
+_MOST_CHARACTERS, _MOST_PARTS = 1 << 18, 50
 
 
 def load(path: str, overrides: Iterable[str] = ()) -> Config:
@@ -38,9 +43,9 @@ def load(path: str, overrides: Iterable[str] = ()) -> Config:
       ConfigError: names file and line (or the override), the key and what is wrong.
     """
     root, values = _read(path)
-    given = tuple(_expanded(overrides))
+    given = tuple(_parsed(overrides))
     for override in given:
-        _set(values, *_parse_override(override))
+        _set(values, override.key, override.value)
     try:
         config = Config.model_validate(values)
     except ValidationError as error:
@@ -65,51 +70,55 @@ def _read(path: str) -> tuple[yaml.Node, dict[str, Any]]:
     """A YAML file of settings: its nodes, which know their lines, and its values."""
     try:
         with open(path, encoding="utf-8") as file:
-            text = file.read()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+            text = file.read(_MOST_CHARACTERS + 1)
+    except (OSError, ValueError) as error:
+        is_text = not isinstance(error, UnicodeDecodeError)
+        reason = (getattr(error, "strerror", None) or error) if is_text else "it is not UTF-8"
         raise ConfigError(f"{path}: cannot be read ({reason})") from None
+    if len(text) > _MOST_CHARACTERS:
+        raise ConfigError(f"{path}: is no config; one has at most {_MOST_CHARACTERS} characters")
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise ConfigError(
-            f"{path}{line}: is not YAML: {getattr(error, 'problem', error)}"
-        ) from None
+        root, values = settings_yaml.parse(text)
+    except settings_yaml.YamlError as error:
+        line = f":{error.line}" if error.line else ""
+        raise ConfigError(f"{path}{line}: is not YAML: {error}") from None
     if root is None or not isinstance(values, dict):
         raise ConfigError(f"{path}: holds no settings; see pipeline/configs/ for examples")
     for node, repeated in _repeated_keys(root):
-        raise ConfigError(f"{path}:{node.start_mark.line + 1}: duplicate key {repeated!r}")
+        raise ConfigError(f"{path}:{node.start_mark.line + 1}: duplicate key {brief(repeated)}")
     return root, values
 
 
-def _expanded(overrides: Iterable[str]) -> Iterator[str]:
+def _parsed(overrides: Iterable[str]) -> Iterator[Override]:
     for override in overrides:
         if override.startswith("@"):
-            _, values = _read(override[1:])
-            yield from _leaves(values, "")
+            path = override[1:]
+            root, values = _read(path)
+            for key, value in _leaves(values, ()):
+                yield Override(key, value, f"{path}:{line_of(root, key)}")
         else:
-            yield override
+            yield _parse_override(override)
 
 
-def _leaves(values: dict[str, Any], prefix: str) -> Iterator[str]:
+def _leaves(values: dict[Any, Any], prefix: tuple[str, ...]) -> Iterator[tuple[Any, Any]]:
+    """(key, value) of everything in a nested dict that is not a dict with anything in it."""
     for key, value in values.items():
         if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
+            yield from _leaves(value, (*prefix, str(key)))
         else:
-            yield f"{prefix}{key}={json.dumps(value)}"
+            yield (*prefix, str(key)), value
 
 
-def _parse_override(override: str) -> tuple[tuple[str, ...], Any]:
-    key, equals, value = override.partition("=")
-    if not equals or not all(key.split(".")):
-        raise ConfigError(f"--set {override}: write it as key.path=value")
+def _parse_override(override: str) -> Override:
+    name, equals, value = override.partition("=")
+    key, where = tuple(name.split(".")), f"--set {shown(override, 200)}"
+    if not equals or not all(key) or len(key) > _MOST_PARTS:
+        raise ConfigError(f"{where}: write it as key.path=value")
     try:
-        return tuple(key.split(".")), yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise ConfigError(f"--set {override}: the value is not YAML") from None
+        _, parsed = settings_yaml.parse(value)
+    except settings_yaml.YamlError as error:
+        raise ConfigError(f"{where}: the value is not YAML: {error}") from None
+    return Override(key, parsed, where)
 
 
 def _set(values: dict[str, Any], key: tuple[str, ...], value: Any) -> None:
@@ -124,9 +133,10 @@ def _repeated_keys(node: yaml.Node) -> Iterator[tuple[yaml.Node, str]]:
     if isinstance(node, yaml.MappingNode):
         seen = set()
         for key, value in node.value:
-            if key.value in seen:
-                yield key, key.value
-            seen.add(key.value)
+            name = str(key.value)
+            if name in seen:
+                yield key, name
+            seen.add(name)
             yield from _repeated_keys(value)
     elif isinstance(node, yaml.SequenceNode):
         for value in node.value:
@@ -141,8 +151,13 @@ def _with_absolute_paths(config: Config) -> Config:
             continue
         if "://" in values[key]:
             bucket = ", s3://bucket/prefix or gs://bucket/prefix" if key == "serving_root" else ""
-            raise ConfigError(f"{key}: {values[key]!r} is a URL; give a folder{bucket}")
+            raise ConfigError(f"{key}: {brief(values[key])} is a URL; give a folder{bucket}")
         values[key] = os.path.abspath(values[key])
+    if found := _PATTERN.search(values["root"]):
+        raise ConfigError(
+            f"root: {brief(values['root'])} holds {found[0]!r}, which TFX takes for a part of a"
+            " pattern; choose a folder without *, ?, [ and backslash"
+        )
     interactions = values["data"].get("ratings") or values["data"]["events"]
     interactions["paths"] = [os.path.abspath(path) for path in interactions["paths"]]
     for side in ("users", "items"):

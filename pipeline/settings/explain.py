@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
 from typing import Any
@@ -9,7 +10,25 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from tfx_recommender.foundation.errors import brief, shown
+
+_LONGEST_MESSAGE = 400
 _KEY_PREFIX = re.compile(r"([a-z_]+(?:\.[a-z_]+)*): ")
+
+
+@dataclasses.dataclass(frozen=True)
+class Override:
+    """A setting that replaces what the config file says.
+
+    Attributes:
+      key: its path.
+      value: as YAML means it.
+      where: how messages name it.
+    """
+
+    key: tuple[str, ...]
+    value: Any
+    where: str
 
 
 def explain(
@@ -18,7 +37,7 @@ def explain(
     path: str,
     root: yaml.Node,
     values: Any,
-    overrides: tuple[str, ...],
+    overrides: tuple[Override, ...],
 ) -> str:
     """The first problem in one line, and how many more there are.
 
@@ -28,7 +47,7 @@ def explain(
       path: the YAML file.
       root: its nodes, which know their lines.
       values: its values, overrides set in.
-      overrides: as given on the command line.
+      overrides: what replaced settings of the file.
     """
     problems = error.errors()
     problem = problems[0]
@@ -38,23 +57,24 @@ def explain(
         # A check over several keys names the one to mend.
         location += tuple(prefix[1].split("."))
         message = message[prefix.end() :]
-    line, key = _line(root, location), _key(values, location)
+    line, key = line_of(root, location), _key(values, location)
     where = f"{path}:{line}"
     for override in overrides:
-        named = override.partition("=")[0]
+        named = ".".join(override.key)
         if key == named or key.startswith(f"{named}.") or named.startswith(f"{key}."):
-            where = f"--set {override}"
+            where = override.where
     if problem["type"] == "extra_forbidden":
         message = "unknown key" + _near_miss(str(problem["loc"][-1]), model)
     elif problem["type"] == "missing":
         message = "is missing"
     elif problem["type"] != "value_error" and not isinstance(problem["input"], dict):
-        message = f"{message[0].lower()}{message[1:]}, not {problem['input']!r}"
+        message = f"{message[0].lower()}{message[1:]}, not {brief(problem['input'])}"
+    message = shown(message, _LONGEST_MESSAGE)
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f"{where}: {key}: {message}{more}" if key else f"{where}: {message}{more}"
+    return f"{where}: {shown(key, 200)}: {message}{more}" if key else f"{where}: {message}{more}"
 
 
-def _line(node: yaml.Node, location: tuple[int | str, ...]) -> int:
+def line_of(node: yaml.Node, location: tuple[int | str, ...]) -> int:
     """The line of a key in the file, or of what it would be in."""
     line = node.start_mark.line + 1
     for part in location:

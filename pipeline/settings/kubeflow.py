@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from tfx_recommender.foundation.settings import Settings
+from tfx_recommender.pipeline.settings.beam import require_startable_runners
 
 # Quantities as Kubernetes writes them: 500m or 2 (CPUs), 512Mi or 4Gi (memory).
 Cpu = Annotated[str, Field(pattern=r"^([0-9]+m|[0-9]+(\.[0-9]+)?)$")]
@@ -109,8 +110,9 @@ class Kubeflow(Settings):
     image_pull_secret: Name | None = None
     """The secret for the image's registry."""
     beam_arguments: tuple[str, ...] = ()
-    """Beam's pipeline options for StatisticsGen, Transform and Evaluators (PortableRunner,
-    DataflowRunner); none: in the step's own process."""
+    """Beam's pipeline options for StatisticsGen, Transform and Evaluators on the cluster
+    (PortableRunner, DataflowRunner), in place of all that the section `beam` says; none: as it
+    says."""
     default: Step = Step()
     """How a step runs unless `nodes` says otherwise."""
     nodes: dict[str, Step] = {}
@@ -119,13 +121,7 @@ class Kubeflow(Settings):
     @field_validator("beam_arguments")
     @classmethod
     def _require_a_runner_that_can_start(cls, arguments: tuple[str, ...]) -> tuple[str, ...]:
-        words = [word for argument in arguments for word in argument.split("=", 1)]
-        if "FlinkRunner" in words:
-            raise ValueError(
-                "FlinkRunner starts a Java job server in the step and downloads it first; the image"
-                " has no Java and the step no way out. Run Beam's job server beside Flink, and give"
-                " --runner=PortableRunner and --job_endpoint=HOST:PORT"
-            )
+        require_startable_runners(arguments)
         return arguments
 
     @model_validator(mode="after")

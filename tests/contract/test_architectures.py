@@ -16,12 +16,13 @@ from tfx_recommender.trainer.architectures.registry import ARCHITECTURES
 from tfx_recommender.trainer.architectures.two_stage.model import TwoStageHead
 from tfx_recommender.trainer.fitting import losses
 from tfx_recommender.trainer.fitting.fit import Fitter, fit
+from tfx_recommender.trainer.fitting.head import shared
 from tfx_recommender.trainer.fitting.interactions import Interactions
 from tfx_recommender.trainer.fitting.problem import Problem
 from tfx_recommender.trainer.fitting.settings import RankingTraining
 from tfx_recommender.trainer.recommender import Recommender
 
-TRAINING = RankingTraining(**problems.FAST, negatives=16)
+TRAINING = RankingTraining.model_validate({**problems.FAST, "negatives": 16})
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,8 @@ def test_m8_scoring_a_catalogue_equals_scoring_pairs(
 ) -> None:
     """Of two stages only candidates have the score that a pair alone gets, so all are."""
     if isinstance(fitted[1], TwoStageHead):
-        fitted = fitted[0], TwoStageHead(*fitted[1].parts, problems.ITEMS + 1)
+        candidates, ranking = fitted[1].heads
+        fitted = fitted[0], TwoStageHead(candidates, ranking, problems.ITEMS + 1)
     recommender = problems.recommender(*fitted, rows)
     one = problems.batch(rows, np.arange(12))
     pairs = recommender.prefer(one["user"], one["item"]).numpy()
@@ -64,7 +66,7 @@ def test_without_validation_every_epoch_is_run_and_the_last_weights_stay(
     rows: Interactions,
 ) -> None:
     _, loss = problems.losses_of("mf", rows)
-    none = Interactions(rows.user[:0], rows.item[:0], rows.rating[:0])
+    none = Interactions(rows.user[:0], rows.item[:0], rows.known_rating()[:0])
     to_fit = Problem(problems.catalogue(), rows, none, history=8, seed=7)
     impatient = TRAINING.model_copy(update={"patience": 1})
     assert len(fit(loss, to_fit, impatient, seed=3)) == TRAINING.epochs
@@ -75,9 +77,11 @@ def test_without_validation_every_epoch_is_run_and_the_last_weights_stay(
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
 def test_m8_it_overfits_twenty_rows(architecture: str, rows: Interactions) -> None:
-    few = Interactions(rows.user[:20], rows.item[:20], rows.rating[:20])
+    few = Interactions(rows.user[:20], rows.item[:20], rows.known_rating()[:20])
     # Forty copies: as many optimizer steps in an epoch, and no doubt left about a rating.
-    many = Interactions(*(np.tile(column, 40) for column in (few.user, few.item, few.rating)))
+    many = Interactions(
+        *(np.tile(column, 40) for column in (few.user, few.item, few.known_rating()))
+    )
     rating, *_ = problems.losses_of(architecture, many, plain=True)
     how = TRAINING.model_copy(update={"batch_size": 20})
     fit(rating, problems.problem(many), how, seed=3)
@@ -98,6 +102,39 @@ def test_m8_the_order_within_a_batch_does_not_matter_and_gradients_are_finite(
             for gradient in tape.gradient(value, loss.trainable_variables):
                 assert np.isfinite(tf.convert_to_tensor(gradient).numpy()).all()
         assert values[0] == pytest.approx(values[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
+def test_m11_no_shape_of_data_makes_a_score_a_loss_or_a_gradient_that_is_not_finite(
+    architecture: str,
+) -> None:
+    extremes = problems.extremes()
+    catalogue, user = extremes.catalogue, extremes.train.user
+    first, last = np.unique(user, return_index=True)[1], np.append(np.flatnonzero(np.diff(user)), 0)
+    batch = problems.batch(extremes, np.concatenate([first, last]))
+    for loss in problems.losses_of(architecture, extremes):
+        with tf.GradientTape() as tape:
+            value = loss(batch, training=True) + sum(loss.losses)
+        assert np.isfinite(float(value))
+        for gradient in tape.gradient(value, loss.trainable_variables):
+            assert np.isfinite(tf.convert_to_tensor(gradient).numpy()).all()
+        everyone = loss.head.user(catalogue.users.batch())
+        everything = shared(loss.head.item(catalogue.items.batch()))
+        assert np.isfinite(loss.head.interact(everyone, everything).numpy()).all()
+
+
+@pytest.mark.parametrize("architecture", ["hybrid", "two_tower"])
+def test_m11_rankings_train_at_the_degrees_of_movielens_1m(architecture: str) -> None:
+    """From the first step on the pads of light users once read a heavy user's ratings: NaN."""
+    problem = problems.extremes()
+    row = ARCHITECTURES[architecture]
+    how = row.preference.model_validate({"training": {"epochs": 2, "batch_size": 512}})
+    head = row.model.fit_preference(how, problem, Fitter(3))
+    assert all(np.isfinite(weight.numpy()).all() for weight in head.trainable_variables)
+    users, items = problem.catalogue.users.batch(), problem.catalogue.items.batch()
+    scores = head.interact(head.user(users), shared(head.item(items))).numpy()
+    assert np.isfinite(scores).all()
+    assert scores.std() > 0
 
 
 @pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))

@@ -16,7 +16,7 @@ from tfx_recommender.pipeline.world import World
 @pytest.fixture(scope="module")
 def three_models(tmp_path_factory: pytest.TempPathFactory) -> config.Config:
     folder = tmp_path_factory.mktemp("dag")
-    models = {"mf": {}, "mlp": {}, "hybrid": {}}
+    models: dict[str, dict[str, object]] = {"mf": {}, "mlp": {}, "hybrid": {}}
     return config_file.load(str(write_config(folder, models=models)))
 
 

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.contract import problems
 from tfx_recommender.trainer import baseline, export
 from tfx_recommender.trainer.architectures.registry import ARCHITECTURES
 from tfx_recommender.trainer.fitting import warm_start
+from tfx_recommender.trainer.fitting.interactions import Interactions
 from tfx_recommender.trainer.recommender import Recommender
 
 HELD_OUT = (
@@ -22,15 +25,24 @@ HELD_OUT = (
 )
 
 
+def rows() -> Interactions:
+    """Ratings whose order is known."""
+    some = problems.interactions()
+    return dataclasses.replace(some, time=np.arange(len(some)))
+
+
 @pytest.fixture(scope="module", params=[*sorted(ARCHITECTURES), "baseline"])
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """An exported model, loaded by plain TensorFlow, and the model it was made from."""
-    rows = problems.interactions()
+    return exported(request.param, rows(), tmp_path_factory.mktemp(request.param))
+
+
+def exported(architecture: str, rows: Interactions, folder: Path) -> Any:
     known = problems.problem(rows).catalogue
-    if request.param == "baseline":
+    if architecture == "baseline":
         model = baseline.bias_and_popularity(rows, problems.USERS, problems.ITEMS, (1.0, 5.0))
     else:
-        rating, preference, _ = problems.heads_of(request.param, rows)
+        rating, preference, _ = problems.heads_of(architecture, rows)
         model = problems.recommender(rating, preference, rows)
         some = problems.batch(rows, np.arange(8))
         model.predict(some["user"], some["item"])  # makes the weights
@@ -38,7 +50,7 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         np.append(known.users.raw_ids[rows.user], HELD_OUT[0]),
         np.append(known.items.raw_ids[rows.item], HELD_OUT[1]),
     )
-    path = str(tmp_path_factory.mktemp(request.param) / "model")
+    path = str(folder / "model")
     hidden = problems.ratings(*rated)
     export.export(path, model, known, problems.COLUMNS, None, rows, hidden, {"a": 1})
     return tf.saved_model.load(path).signatures, model, rated, path
@@ -58,18 +70,18 @@ def recommend(served: Any, users: list[Any], k: int, liked: Any = None) -> dict[
 
 
 def test_score_equals_the_model_and_stays_within_the_scale(served: Any) -> None:
-    rows = problems.interactions()
-    known = problems.problem(rows).catalogue
+    some = rows()
+    known = problems.problem(some).catalogue
     users, items = (
-        tf.nest.map_structure(lambda column, at=at: tf.constant(column[at]), side.table())
-        for side, at in ((known.users, rows.user[:50]), (known.items, rows.item[:50]))
+        tf.nest.map_structure(lambda column, at=at: tf.constant(column[at]), side.batch())
+        for side, at in ((known.users, some.user[:50]), (known.items, some.item[:50]))
     )
     expected = served[1].rate(users, items).numpy()
     found = ask(
         served,
         "score",
-        user_id=known.users.raw_ids[rows.user[:50]],
-        item_id=known.items.raw_ids[rows.item[:50]],
+        user_id=known.users.raw_ids[some.user[:50]],
+        item_id=known.items.raw_ids[some.item[:50]],
     )["rating"]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     assert found.min() >= 1
@@ -99,17 +111,25 @@ def test_recommend_ranks_as_preference_scores(served: Any) -> None:
     )
 
 
-def test_recommend_cuts_up_no_item_vectors(served: Any) -> None:
+def test_recommend_copies_no_item_vectors(served: Any) -> None:
+    """A part cut out of a larger variable would be copied at every request."""
     (function,) = tf.saved_model.load(served[3]).recommend.concrete_functions
     # Of what depends on the request some dimension is unknown.
     of_items = [
-        operation
+        (operation, variable)
         for operation in function.graph.get_operations()
-        for given in operation.inputs
-        if given.shape.is_fully_defined() and problems.ITEMS in given.shape.as_list()
+        for variable in operation.inputs
+        if variable.shape.is_fully_defined() and problems.ITEMS in variable.shape.as_list()
     ]
     assert of_items
-    assert not [x.name for x in of_items if x.type in {"StridedSlice", "Split", "SplitV"}]
+    cut_up = [
+        operation.name
+        for operation, variable in of_items
+        if operation.type in {"StridedSlice", "Split", "SplitV", "Slice"}
+        # Dropping an axis of length 1 leaves all elements where they are.
+        and operation.outputs[0].shape.num_elements() != variable.shape.num_elements()
+    ]
+    assert not cut_up
 
 
 def test_k_beyond_the_catalogue_is_padded(served: Any) -> None:
@@ -142,6 +162,50 @@ def test_liked_items_are_hidden_and_padding_is_ignored(served: Any) -> None:
     plain = recommend(served, ["new"], problems.ITEMS)
     np.testing.assert_array_equal(answer["item_id"][1], plain["item_id"][0])
     assert np.isfinite(answer["score"][0][: problems.ITEMS - 2]).all()
+
+
+PADS = st.lists(st.sampled_from(["", "nobody's", "ï20"]), max_size=40)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
+@given(data=st.data())
+def test_p2_padding_and_unknown_ids_change_no_answer(served: Any, data: st.DataObject) -> None:
+    users = data.draw(st.lists(st.sampled_from(["u0", "u1", "stranger", "new"]), min_size=1))
+    item = st.integers(0, problems.ITEMS - 1).map("ï{}".format)
+    liked = [data.draw(st.lists(item, max_size=10, unique=True)) for _ in users]
+    padded = []
+    for named in liked:
+        row = list(data.draw(PADS))
+        for name in named:  # in their order, with any pads between
+            row += [name, *data.draw(PADS)]
+        padded.append(row)
+
+    def filled(rows: list[list[str]]) -> np.ndarray:
+        width = max(map(len, rows))
+        return np.array([row + [""] * (width - len(row)) for row in rows], object).reshape(
+            len(rows), width
+        )
+
+    expected = recommend(served, users, problems.ITEMS, filled(liked))
+    found = recommend(served, users, problems.ITEMS, filled(padded))
+    np.testing.assert_array_equal(found["item_id"], expected["item_id"])
+    np.testing.assert_array_equal(found["score"], expected["score"])
+
+
+def test_p2_a_request_full_of_padding_is_answered_as_one_that_likes_nothing(
+    served: Any,
+) -> None:
+    plain = recommend(served, ["u0", "new"], problems.ITEMS)
+    for filler in ("", "nobody's"):
+        liked = np.full((2, 100), filler, object)
+        padded = recommend(served, ["u0", "new"], problems.ITEMS, liked)
+        np.testing.assert_array_equal(padded["item_id"], plain["item_id"])
+        np.testing.assert_array_equal(padded["score"], plain["score"])
+
+
+def test_p2_without_times_too(tmp_path: Path) -> None:
+    model = exported("two_tower", problems.interactions(), tmp_path)
+    test_p2_a_request_full_of_padding_is_answered_as_one_that_likes_nothing(model)
 
 
 def test_serving_default_answers_serialized_examples(served: Any) -> None:

@@ -24,12 +24,13 @@ def test_a_stranger_who_names_liked_items_is_shown_what_goes_with_them(
     architecture: str, tmp_path: Path
 ) -> None:
     rows, half = problems.two_tastes(), problems.ITEMS // 2
-    few = Interactions(*(column[::7] for column in (rows.user, rows.item, rows.rating)))
+    few = Interactions(*(column[::7] for column in (rows.user, rows.item, rows.known_rating())))
     to_fit = Problem(problems.catalogue(), rows, few, history=8, seed=0)
     settings = ARCHITECTURES[architecture].preference
     training = {"epochs": 20, "patience": 20, "learning_rate": 0.05, "batch_size": 32}
+    how = {"l2": 0.001, "training": training}
     head = architectures.fit_preference(
-        architecture, settings(l2=0.001, training=training), to_fit, Fitter(0)
+        architecture, settings.model_validate(how), to_fit, Fitter(0)
     )
     model = Recommender(head, head, 3.0, 1.0, (1.0, 5.0))
     path = str(tmp_path / "model")

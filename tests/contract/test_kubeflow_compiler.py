@@ -109,6 +109,7 @@ def test_k5_all_that_lies_outside_is_computed_in_the_run(
         "served_digest": {"ServedBaseline.served_digest", "ModelSelector.served_digest"},
         "withdrawn": {"ModelSelector.withdrawn", "Pusher.withdrawn"},
         "destination_state": {"Pusher.destination_state"},
+        "destination_digest": {"Pusher.destination_digest"},
         "comparison": {
             "Evaluator-mf.comparison",
             "Evaluator-hybrid.comparison",
@@ -133,6 +134,7 @@ def test_k6_the_time_for_all_attempts_is_that_of_each_and_the_pauses_between(
     golden: config.Config, tasks: dict[str, Any]
 ) -> None:
     """Argo repeats nothing, and kills what runs, that long after the first start."""
+    assert golden.kubeflow is not None
     policy = tasks["Trainer-hybrid"]["retryPolicy"]
     assert policy["maxRetryCount"] == 2
     assert policy["backoffMaxDuration"] == f"{3 * 600 * 60 + 60 + 120}s"

@@ -6,19 +6,23 @@ import json
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import click
+import kubernetes_validate
 import pytest
 import yaml
 
 import tfx_recommender.kubeflow
+from tfx_recommender.foundation.errors import ConfigError
 from tfx_recommender.kubeflow import cli as kubeflow_cli  # noqa: F401 - adds its commands
-from tfx_recommender.kubeflow import compiler
+from tfx_recommender.kubeflow import compiler, entrypoint
 from tfx_recommender.pipeline import cli
 from tfx_recommender.pipeline.settings import config_file
 
 FOLDER = Path(__file__).with_name("kubeflow")
 GUIDE = Path(tfx_recommender.kubeflow.__file__).with_name("README.md").read_text(encoding="utf-8")
+MANIFESTS = Path(tfx_recommender.kubeflow.__file__).with_name("manifests")
 COMMANDS = re.findall(
     r"^ {4,}(?:BASE=\S+ )?tfx-recommender (kubeflow .*)$", GUIDE.replace("\\\n", ""), re.M
 )
@@ -27,7 +31,7 @@ COMMANDS = re.findall(
 @pytest.mark.parametrize("line", COMMANDS)
 def test_a_command_of_the_guide_exists_with_these_options(line: str) -> None:
     words = shlex.split(line.partition("|")[0], comments=True)
-    command = cli.cli
+    command: click.Command = cli.cli
     while isinstance(command, click.Group):
         command = command.commands[words.pop(0)]
     known = {option for parameter in command.params for option in parameter.opts}
@@ -35,15 +39,16 @@ def test_a_command_of_the_guide_exists_with_these_options(line: str) -> None:
     assert len(COMMANDS) >= 7
 
 
-def recipe() -> list[str]:
-    """The guide's options for Beam on an engine."""
-    (block,) = re.findall(r"^( +kubeflow:\n +beam_arguments:\n(?: +- .*\n)+)", GUIDE, re.M)
-    return yaml.safe_load(block)["kubeflow"]["beam_arguments"]
+def block(begin: str) -> Any:
+    """The YAML of the guide that begins so."""
+    (text,) = re.findall(rf"^((?: {{4,}}){re.escape(begin)}.*\n(?: {{5,}}.*\n)+)", GUIDE, re.M)
+    return yaml.safe_load(text)
 
 
 def test_the_recipe_for_flink_is_taken_and_reaches_beams_steps_alone() -> None:
-    override = f"kubeflow.beam_arguments={json.dumps(recipe())}"
-    compiled = compiler.compile_pipeline(config_file.load(str(FOLDER / "config.yaml"), [override]))
+    override = f"beam={json.dumps(block('beam:')['beam'])}"
+    config = config_file.load(str(FOLDER / "config.yaml"), [override])
+    compiled = compiler.compile_pipeline(config)
     executors = next(yaml.safe_load_all(compiled))["deploymentSpec"]["executors"]
     given = {
         label.removeprefix("exec-"): json.loads(executor["container"]["args"][3])["beam"]
@@ -52,21 +57,59 @@ def test_the_recipe_for_flink_is_taken_and_reaches_beams_steps_alone() -> None:
     assert {node for node, beam in given.items() if beam} == {
         "StatisticsGen", "Transform", "Evaluator-mf", "Evaluator-hybrid",
     }  # fmt: skip
-    assert given["Transform"] == recipe()
+    assert given["Transform"] == config.beam.arguments()
+    assert "--environment_type=EXTERNAL" in given["Transform"]
 
 
-def test_the_recipe_for_flink_fits_beams_own_options_and_the_worker_pool() -> None:
-    from apache_beam.options import pipeline_options
+def test_the_recipe_for_flink_fits_its_own_manifests() -> None:
+    section = block("beam:")["beam"]
+    (workers,) = block("- name: beam-workers")
+    (rule,) = block("- to:")
+    # The command is ours, and takes these options.
+    python, flag, module, name, *options = workers["command"]
+    assert (python, flag, module) == ("python", "-m", cli.__name__)
+    command = cli.cli.commands[name]
+    given = command.make_context(name, list(options)).params
+    # In one pod, so loopback is shared.
+    assert given["host"] == "127.0.0.1"
+    assert section["worker_pool"] == f"localhost:{given['port']}"
+    host, port = section["job_endpoint"].split(":")
+    service, namespace = host.split(".")
+    (to,) = rule["to"]
+    assert to["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": namespace}
+    assert to["podSelector"]["matchLabels"] == {"app": service}
+    assert int(port) in [each["port"] for each in rule["ports"]]
+    policy = yaml.safe_load((MANIFESTS / "network_policy.yaml").read_text(encoding="utf-8"))
+    policy["spec"]["egress"].append(rule)
+    kubernetes_validate.validate(policy, "1.37", strict=True)
+    pod = {"containers": [{"name": "taskmanager", "image": "flink"}, workers]}
+    pod["volumes"] = [{"name": workers["volumeMounts"][0]["name"], "emptyDir": {}}]
+    manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": pod}
+    kubernetes_validate.validate(manifest, "1.37", strict=True)
+    # KFP's launcher puts artifacts there.
+    assert entrypoint.local_path("minio://mlpipeline/v2/x").startswith(
+        workers["volumeMounts"][0]["mountPath"] + "/"
+    )
+    assert "**No engine on a cluster was run here**" in " ".join(GUIDE.split())
 
-    options = pipeline_options.PipelineOptions(recipe())
-    portable = options.view_as(pipeline_options.PortableOptions)
-    assert options.view_as(pipeline_options.StandardOptions).runner == "PortableRunner"
-    assert portable.environment_type == "EXTERNAL"  # LOOPBACK's workers are out of reach
-    (port,) = re.findall(r"worker_pool_main --service_port=(\d+)", GUIDE)
-    assert portable.environment_config == f"localhost:{port}"
-    _, endpoint = portable.job_endpoint.split(":")
-    assert re.search(rf"job server's ports \(\d+ to {endpoint}\)", GUIDE)
-    assert "**No engine on a cluster was run here**" in GUIDE
+
+def test_an_engine_that_calls_back_into_a_step_is_refused() -> None:
+    beam = {"runner": "portable", "job_endpoint": "beam-job-server.flink:8099"}
+    config = config_file.load(str(FOLDER / "config.yaml"), [f"beam={json.dumps(beam)}"])
+    with pytest.raises(ConfigError, match=r"beam\.environment: loopback is out of reach"):
+        compiler.compile_pipeline(config)
+
+
+def test_the_clusters_own_beam_arguments_come_first() -> None:
+    beam = {"runner": "portable", "job_endpoint": "localhost:8073"}
+    own = ["--runner=DataflowRunner", "--project=x"]
+    config = config_file.load(
+        str(FOLDER / "config.yaml"),
+        [f"beam={json.dumps(beam)}", f"kubeflow.beam_arguments={json.dumps(own)}"],
+    )
+    compiled = next(yaml.safe_load_all(compiler.compile_pipeline(config)))
+    args = compiled["deploymentSpec"]["executors"]["exec-Transform"]["container"]["args"]
+    assert json.loads(args[3])["beam"] == own
 
 
 def test_the_guide_names_the_versions_that_were_recorded() -> None:

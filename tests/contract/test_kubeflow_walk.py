@@ -169,7 +169,9 @@ def test_from_ratings_to_a_pushed_model_and_again_from_the_cache(
     comparing = {"ServedBaseline", "Evaluator-mf", "ModelSelector"}
     assert backend.run() == ({"World", "Pusher"} | comparing, "")
     assert backend.run() == ({"World", "Pusher"}, "")
-    assert served_models.served(loaded.serving_directory).version == served.version
+    after = served_models.served(loaded.serving_directory)
+    assert after is not None
+    assert after.version == served.version
 
     # Somebody is 500 years old: DataGate stops the run, and nothing comes after it.
     users = (tmp_path / "users.csv").read_text(encoding="utf-8")

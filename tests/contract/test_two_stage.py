@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +19,14 @@ from tfx_recommender.trainer.architectures.two_stage.settings import (
     TwoStageRanking,
 )
 from tfx_recommender.trainer.fitting.fit import Fitter
+from tfx_recommender.trainer.fitting.head import (
+    EntityBatch,
+    Tensor,
+    Vectors,
+    score_all,
+    score_pairs,
+    shared,
+)
 from tfx_recommender.trainer.fitting.interactions import Interactions
 from tfx_recommender.trainer.fitting.problem import Problem
 from tfx_recommender.trainer.recommender import Recommender
@@ -32,32 +39,37 @@ class Stage(FactorsHead):
 
     asked: int | None = None
 
-    def interact(self, user: Any, item: Any, training: bool = False) -> Any:
+    def interact(self, user: Vectors, item: Vectors, training: bool = False) -> Tensor:
         """As its parent."""
-        self.asked = item.shape[1]
+        self.asked = item[0].shape[1]
         return super().interact(user, item, training)
 
 
+def batch(count: int) -> EntityBatch[Tensor]:
+    """The first users, or items, without features."""
+    return {"index": np.arange(count), "numeric": np.zeros((count, 0)), "categories": {}}
+
+
 @pytest.fixture
-def stages() -> list[Stage]:
+def stages() -> tuple[Stage, Stage]:
     rng = np.random.default_rng(0)
-    return [
+    first, second = (
         Stage(*(rng.normal(size=(n, 1 + size)).astype(np.float32) for n in (USERS, ITEMS)))
         for size in (3, 5)
-    ]
+    )
+    return first, second
 
 
 @pytest.mark.parametrize("own_items", [False, True])
 def test_the_best_of_the_first_stage_are_ranked_by_the_second(
-    stages: list[Stage], own_items: bool
+    stages: tuple[Stage, Stage], own_items: bool
 ) -> None:
     head = TwoStageHead(*stages, NUMBER)
-    users, items = {"index": np.arange(USERS)}, {"index": np.arange(ITEMS)}
-    first, second = (
-        stage.interact(stage.user(users), stage.item(items)[None]).numpy() for stage in stages
-    )
-    vectors = head.item(items)[None]
-    vectors = tf.repeat(vectors, USERS, axis=0) if own_items else vectors
+    users, items = batch(USERS), batch(ITEMS)
+    first, second = (score_all(stage, users, items).numpy() for stage in stages)
+    vectors = shared(head.item(items))
+    if own_items:
+        vectors = tf.nest.map_structure(lambda part: tf.repeat(part, USERS, axis=0), vectors)
     order = np.argsort(-head.interact(head.user(users), vectors).numpy(), axis=1)
     for user in range(USERS):
         by_first = np.argsort(-first[user])
@@ -66,19 +78,16 @@ def test_the_best_of_the_first_stage_are_ranked_by_the_second(
         assert order[user].tolist() == expected
 
 
-def test_the_second_stage_scores_the_candidates_only(stages: list[Stage]) -> None:
+def test_the_second_stage_scores_the_candidates_only(stages: tuple[Stage, Stage]) -> None:
     head = TwoStageHead(*stages, NUMBER)
-    head.interact(
-        head.user({"index": np.arange(USERS)}), head.item({"index": np.arange(ITEMS)})[None]
-    )
+    score_all(head, batch(USERS), batch(ITEMS))
     assert [stage.asked for stage in stages] == [ITEMS, NUMBER]
 
 
-def test_one_item_gets_the_score_of_the_second_stage(stages: list[Stage]) -> None:
+def test_one_item_gets_the_score_of_the_second_stage(stages: tuple[Stage, Stage]) -> None:
     head = TwoStageHead(*stages, NUMBER)
-    user, item = ({"index": np.arange(USERS)} for _ in range(2))
-    pairs = head.interact(head.user(user), head.item(item)[:, None])[:, 0]
-    second = stages[1].interact(stages[1].user(user), stages[1].item(item)[:, None])[:, 0]
+    pairs = score_pairs(head, batch(USERS), batch(USERS))
+    second = score_pairs(stages[1], batch(USERS), batch(USERS))
     np.testing.assert_allclose(pairs, second, rtol=1e-6)
 
 
@@ -89,7 +98,7 @@ def test_a_name_stands_for_an_architecture_with_its_defaults() -> None:
     assert config.candidates == MatrixFactorizationStage()
     assert config.ranking == MultilayerStage(l2=0.5)
     assert config.history == 0
-    assert TwoStageRanking(candidates="two_tower").history == 32
+    assert TwoStageRanking.model_validate({"candidates": "two_tower"}).history == 32
     with pytest.raises(ValueError, match="candidates"):
         TwoStageRanking.model_validate({"candidates": "mlp"})
 
@@ -97,7 +106,7 @@ def test_a_name_stands_for_an_architecture_with_its_defaults() -> None:
 @pytest.mark.slow
 def test_what_is_recommended_is_what_the_evaluator_ranks(tmp_path: Path) -> None:
     rows, catalogue = problems.two_tastes(), problems.catalogue()
-    few = Interactions(*(column[::7] for column in (rows.user, rows.item, rows.rating)))
+    few = Interactions(*(column[::7] for column in (rows.user, rows.item, rows.known_rating())))
     to_fit = Problem(catalogue, rows, few, history=8, seed=0)
     training = {"epochs": 12, "patience": 12, "learning_rate": 0.05, "batch_size": 32}
     stage = {"l2": 0.001, "training": training}

@@ -17,6 +17,7 @@ from typing import Any
 
 import fsspec
 import pytest
+import tensorflow as tf
 import yaml
 
 from tests.unit.test_served_models import PUSHER, model
@@ -28,6 +29,12 @@ from tfx_recommender.pipeline.settings import config_file
 pytestmark = pytest.mark.slow
 
 BIN = Path(sys.executable).parent
+# As KServe's storage initializer calls its downloader, in a process of its own.
+INITIALIZER = """
+import sys
+from kserve_storage import Storage
+Storage.download_files(sys.argv[1:2], sys.argv[2:])
+"""
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +108,33 @@ def test_a_reader_never_sees_part_of_a_model_whenever_the_push_is_killed(
     assert served_models.served(place) == last
 
 
+@pytest.mark.parametrize("is_first", [True, False], ids=["the first push", "a later push"])
+def test_s9_who_writes_the_manifest_a_moment_later_is_refused_by_the_store(
+    server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_first: bool
+) -> None:
+    """Between the last look at the manifest and its write, another push begins and ends."""
+    place = f"s3://models/raced-{is_first}"
+    sources = [model(tmp_path, name) for name in "abc"]
+    if not is_first:
+        served_models.push(sources[0], place, {})
+    # s3fs makes the method on each object, and fsspec keeps one object for the same arguments.
+    bucket = fsspec.filesystem("s3", use_listings_cache=False)
+    pipe_file = bucket.pipe_file
+
+    def overtaken(*args: Any, **kwargs: Any) -> None:
+        monkeypatch.undo()
+        served_models.push(sources[1], place, {})
+        pipe_file(*args, **kwargs)
+
+    monkeypatch.setattr(bucket, "pipe_file", overtaken)
+    with pytest.raises(UserError, match="somebody else pushed or rolled back meanwhile; run"):
+        served_models.push(sources[2], place, {})
+    served = served_models.served(place)
+    assert served is not None
+    assert served.digest == served_models.digest(sources[1])
+    assert len(served_models.versions(place)) == 2 - is_first
+
+
 def test_keys_that_are_refused_are_told_in_one_line(
     server: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,6 +182,20 @@ def test_a_pipeline_lives_with_its_models_in_a_bucket(server: None, small: Path)
     patch = yaml.safe_load(command("kubeflow", "serving-patch", ""))
     uri = patch["spec"]["predictor"]["model"]["storageUri"]
     assert f"{uri}/{back.version}" == back.path
+
+    # What the patch makes KServe do: its storage initializer fetches that URI, and nothing else of
+    # the place, into the folder below which TensorFlow Serving looks for numbers.
+    models = small / "mnt" / "models"
+    subprocess.run([sys.executable, "-c", INITIALIZER, uri, models], check=True, env=os.environ)
+    assert os.listdir(models) == [str(back.version)]
+    assert served_models.digest(str(models / str(back.version))) == back.digest
+    best = tf.saved_model.load(str(models / str(back.version))).signatures["recommend"](
+        user_id=tf.constant(["u1"]),
+        k=tf.constant(3),
+        liked_item_ids=tf.constant([[]], tf.string),
+    )
+    for item, score in zip(best["item_id"].numpy()[0], best["score"].numpy()[0], strict=True):
+        assert f"{score:9.4f}  {item.decode():<12}" in answer
 
     second = run()
     assert second["status"] == "unchanged"

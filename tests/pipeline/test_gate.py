@@ -1,10 +1,16 @@
-"""M1-M3, S7: real Evaluator, ModelSelector and Pusher on models that are crafted to fail."""
+"""M1-M3, S7: the pipeline that `create_pipeline` builds, on models that are crafted to fail.
+
+One part is replaced: the Trainer's `run_fn` takes a crafted model instead of fitting one.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +21,12 @@ from rich.console import Console
 from tests.conftest import table_of, write_config, write_small_data
 from tests.pipeline.test_story import tree
 from tfx_recommender.components.serving import served_models
-from tfx_recommender.pipeline.local import summary
+from tfx_recommender.pipeline import dag, world
+from tfx_recommender.pipeline.local import runner, summary
+from tfx_recommender.pipeline.local.screen import Progress
+from tfx_recommender.pipeline.local.store import Store
+from tfx_recommender.pipeline.nodes import NODE_KINDS
+from tfx_recommender.pipeline.settings import config_file
 from tfx_recommender.pipeline.settings.config import (
     Bounds,
     HitRateGate,
@@ -28,20 +39,25 @@ from tfx_recommender.transform.features import SPLITS
 pytestmark = pytest.mark.slow
 
 
+MODELS = "GATE_MODELS"
+
+
+def take_crafted_model(fn_args: Any) -> None:
+    """A `run_fn`: the model of the number that the config's seed says."""
+    crafted = Path(os.environ[MODELS]) / str(fn_args.custom_config["seed"])
+    shutil.copytree(crafted, fn_args.serving_model_dir, dirs_exist_ok=True)
+
+
 class Gate:
-    """Ingestion, ServedBaseline, Evaluator, ModelSelector and Pusher around a given model."""
+    """The pipeline of the small data, and a way to have it judge a given model."""
 
     def __init__(self, folder: Path) -> None:
         from tfx_recommender.components.ratings_example_gen import dataset
-        from tfx_recommender.pipeline import dag
-        from tfx_recommender.pipeline.local import runner
-        from tfx_recommender.pipeline.settings import config_file
 
         self.folder = folder
         self.config = config_file.load(str(write_config(folder)))
         self.serving = self.config.serving_directory
-        self.store = runner.Store(str(folder / "metadata.sqlite"))
-        self.dag = dag
+        self.store = Store(str(folder / "metadata.sqlite"))
         data = dataset.read(self.config.data, self.config.split, self.config.relevance_threshold)
         place = data.assignment.place
         self.rows = {
@@ -63,6 +79,7 @@ class Gate:
         """
         from tfx_recommender.components import first_baseline
         from tfx_recommender.trainer import baseline, export, input_data
+        from tfx_recommender.trainer.architectures.factors import FactorsHead
         from tfx_recommender.trainer.fitting.problem import Catalogue
 
         train = self.rows["train"]
@@ -70,7 +87,7 @@ class Gate:
         if shuffled:
             rng = np.random.default_rng(0)
             rating, item_id = rng.permutation(rating), item_id.take(rng.permutation(len(rating)))
-        rows = input_data.Ratings(
+        rows = input_data.SplitRows(
             train["user_id"].cast("binary").dictionary_encode().combine_chunks(),
             item_id.dictionary_encode().combine_chunks(),
             rating,
@@ -80,6 +97,7 @@ class Gate:
         fitted = input_data.interactions(rows, users, items)
         model = baseline.bias_and_popularity(fitted, len(users), len(items), (1.0, 5.0))
         model.rating_mean += rating_offset
+        assert isinstance(model.preference_head, FactorsHead)
         table = model.preference_head.item_table
         position = {name.decode(): row for row, name in enumerate(items.raw_ids)}
         held_out = np.zeros(table.shape, np.float32)
@@ -93,7 +111,7 @@ class Gate:
         self.models += 1
         path = self.folder / "models" / str(self.models)
         export.export(
-            str(path / "Format-Serving"),
+            str(path),
             model,
             Catalogue(
                 users,
@@ -116,104 +134,49 @@ class Gate:
         comparison: str = "1",
         **bounds: Any,
     ) -> dict[str, Any]:
-        """Runs the candidate through the real nodes; returns ModelSelector's verdict on it.
+        """Runs the pipeline with the candidate; returns ModelSelector's verdict on it.
 
         `bounds`: of `evaluation.gates`, or `at_least_rows`.
         """
-        from tfx.dsl.components.common.importer import Importer
-        from tfx.orchestration.pipeline import Pipeline
-        from tfx.types import standard_artifacts
-
-        from tfx_recommender.components.evaluator.component import Evaluator
-        from tfx_recommender.components.model_selector import ModelSelector
-        from tfx_recommender.components.pusher import Pusher
-        from tfx_recommender.components.ratings_example_gen.component import RatingsExampleGen
-        from tfx_recommender.components.served_baseline import ServedBaseline
-        from tfx_recommender.pipeline import quality_gate
-        from tfx_recommender.pipeline.local import runner
-        from tfx_recommender.pipeline.local.screen import Progress
-        from tfx_recommender.pipeline.world import World
-
-        served = served_models.served(self.serving)
-        world = World(
-            served_digest=served.digest if served else "",
-            destination_state=served_models.state(self.serving),
-        )
-        examples = RatingsExampleGen(
-            data=self.config.data.to_json(),
-            split=self.config.split.model_dump_json(),
-            relevance_threshold=1.0,
-            fingerprint="",
-        )
-        baseline = ServedBaseline(
-            examples=examples.outputs["examples"],
-            serving_directory=self.serving,
-            served_digest=world.served_digest,
-            rating_min=1.0,
-            rating_max=5.0,
-        )
-        model = Importer(source_uri=candidate, artifact_type=standard_artifacts.Model)
         rows = {name: bounds.pop(name) for name in bounds.keys() & {"at_least_rows"}}
         gates = self.config.evaluation.gates.model_copy(update=bounds)
-        changes = {"slices": slices, "gates": gates, **rows}
-        evaluation = self.config.evaluation.model_copy(update=changes)
-        judged = self.config.model_copy(update={"evaluation": evaluation})
-        evaluator = Evaluator(
-            examples=examples.outputs["examples"],
-            model=model.outputs["result"],
-            baseline=baseline.outputs["model"],
-            eval_config=quality_gate.eval_config(judged),
-            relevance_threshold=1.0,
-            k=judged.evaluation.k,
-            ranked_users=judged.evaluation.ranked_users or 0,
-            comparison=comparison,
-        ).with_id("Evaluator-mf")
-        selector = ModelSelector(
-            {
-                "model_mf": model.outputs["result"],
-                "blessing_mf": evaluator.outputs["blessing"],
-                "evaluation_mf": evaluator.outputs["evaluation"],
-            },
-            metric="hit_rate_at_5",
-            lower_is_better=False,
-            served_digest=world.served_digest,
-            withdrawn=(),
+        evaluation = self.config.evaluation.model_copy(
+            update={"slices": slices, "gates": gates, **rows}
         )
-        pusher = Pusher(
-            model=selector.outputs["champion"],
-            blessing=selector.outputs["blessing"],
-            serving_directory=self.serving,
-            destination_state=world.destination_state,
-            record="{}",
-            withdrawn="[]",
-            comparison=comparison,
-        )
-        nodes = [examples, baseline, model.with_id("Candidate"), evaluator, selector, pusher]
+        changes = {"evaluation": evaluation, "seed": int(Path(candidate).name)}
+        judged = self.config.model_copy(update=changes)
+        served = served_models.served(self.serving)
+        found = world.observe(judged.data, self.serving, served, rebase_baseline=False)
+        found = dataclasses.replace(found, comparison=comparison)
         record = summary.Run()
         runner.run(
-            Pipeline(
-                "gate",
-                str(self.folder / "root"),
-                components=nodes,
-                enable_cache=True,
-                beam_pipeline_args=self.dag.BEAM_ARGUMENTS,
-            ),
+            dag.create_pipeline(judged, found, str(self.folder / "root")),
             self.store,
             Progress(Console(quiet=True)),
             record,
+            environment={MODELS: str(self.folder / "models")},
         )
+        assert not {"Trainer-mf", "Evaluator-mf"} & set(record.cached_nodes)
         outputs = self.store.outputs(record.executions["ModelSelector"])
         return json.loads(outputs["blessing"].custom_properties["verdicts"].string_value)["mf"]
 
 
 @pytest.fixture(scope="module")
-def gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
+def monkeypatch_module() -> Iterator[pytest.MonkeyPatch]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def gate(tmp_path_factory: pytest.TempPathFactory, monkeypatch_module: pytest.MonkeyPatch) -> Gate:
     folder = tmp_path_factory.mktemp("gate")
     write_small_data(folder)
+    code = NODE_KINDS["Trainer"].code
+    monkeypatch_module.setitem(code, "run_fn", f"{__name__}.{take_crafted_model.__name__}")
     gate = Gate(folder)
     # Served is a model that can be beaten and missed in either way, by more than chance.
     served = gate.export(rating_offset=0.3, foresight=-1.0)
-    served_models.push(f"{served}/Format-Serving", gate.serving, {})
+    served_models.push(served, gate.serving, {})
     return gate
 
 
@@ -246,8 +209,9 @@ def test_m1_the_served_model_does_not_beat_itself(gate: Gate) -> None:
     before = tree(gate.serving)
     served = served_models.served(gate.serving)
     assert served is not None
-    again = gate.folder / "models" / "again"
-    shutil.copytree(served.path, again / "Format-Serving")
+    gate.models += 1
+    again = gate.folder / "models" / str(gate.models)
+    shutil.copytree(served.path, again)
     verdict = gate.judge(str(again))
     assert not verdict["blessed"]
     assert "it is what is served" in verdict["reasons"]
@@ -262,7 +226,7 @@ def test_m1_the_served_model_does_not_beat_itself(gate: Gate) -> None:
 def test_m2_a_bound_on_any_other_figure_blocks_a_better_model(gate: Gate) -> None:
     before = tree(gate.serving)
     verdict = gate.judge(
-        gate.export(**BETTER_RATING, **BETTER_RANKING),
+        gate.export(rating_offset=0.0, foresight=20.0),
         coverage=ShareBounds(min=0.99),
         calibration_slope=Bounds(max=0.1),
         rmse_by_user_activity_decile=RmseBound(max=0.01),
@@ -304,7 +268,7 @@ def test_m3_a_missing_slice_blocks(gate: Gate) -> None:
 
 
 def test_m10_too_few_test_rows_block_and_the_reason_says_how_many_would_do(gate: Gate) -> None:
-    better = gate.export(**BETTER_RATING, **BETTER_RANKING)
+    better = gate.export(rating_offset=0.0, foresight=20.0)
     verdict = gate.judge(better, at_least_rows=100_000)
     assert not verdict["blessed"]
     for heading in ("RMSE", "HitRate@5"):
@@ -317,17 +281,19 @@ def test_m10_too_few_test_rows_block_and_the_reason_says_how_many_would_do(gate:
 
 def test_m10_each_further_comparison_asks_for_more(gate: Gate) -> None:
     """After a million nights the very model that the first would push is noise."""
-    verdict = gate.judge(gate.export(**BETTER_RATING, **BETTER_RANKING), comparison="1000000")
+    verdict = gate.judge(gate.export(rating_offset=0.0, foresight=20.0), comparison="1000000")
     assert not verdict["blessed"]
     assert all("; it is comparison 1000000 with that model" in text for text in verdict["reasons"])
 
 
 def test_m10_not_worse_lets_a_small_loss_pass_but_not_their_sum(gate: Gate) -> None:
     """Each step is within the margin; the second is compared with where the first began, too."""
-    serving, gate.serving = gate.serving, str(gate.folder / "steps")
+    before = gate.config, gate.serving
+    gate.config = gate.config.model_copy(update={"serving_root": str(gate.folder / "steps")})
+    gate.serving = gate.config.serving_directory
     try:
         first = gate.export(rating_offset=0.3, foresight=-1.0)
-        proved = served_models.push(f"{first}/Format-Serving", gate.serving, {})
+        proved = served_models.push(first, gate.serving, {})
         policy: dict[str, Any] = {
             "rmse": RmseGate(max=2, policy="not_worse", margin=0.12),
             "hit_rate": HitRateGate(min=0.01, policy="not_worse", margin=0.2),
@@ -349,12 +315,12 @@ def test_m10_not_worse_lets_a_small_loss_pass_but_not_their_sum(gate: Gate) -> N
         assert last is not None
         assert not last.record.keys() & {"anchor", "comparisons"}
     finally:
-        gate.serving = serving
+        gate.config, gate.serving = before
 
 
 def test_s7_a_model_that_is_better_in_both_is_pushed(gate: Gate) -> None:
     before = served_models.versions(gate.serving)
-    verdict = gate.judge(gate.export(**BETTER_RATING, **BETTER_RANKING))
+    verdict = gate.judge(gate.export(rating_offset=0.0, foresight=20.0))
     assert verdict == verdict | {"blessed": True, "reasons": []}
     assert len(served_models.versions(gate.serving)) == len(before) + 1
     now = served_models.served(gate.serving)

@@ -21,6 +21,7 @@ from tfx_recommender.foundation.errors import BadDataError
 from tfx_recommender.pipeline.local import runner, summary
 from tfx_recommender.pipeline.local.node_process import NodeError
 from tfx_recommender.pipeline.local.screen import Progress
+from tfx_recommender.pipeline.local.store import Store
 
 pytestmark = pytest.mark.slow
 
@@ -62,14 +63,14 @@ def run(folder: Path, **acts: str) -> summary.Run:
     ]
     record = summary.Run()
     pipeline = Pipeline("nodes", str(folder / "root"), components=nodes, enable_cache=True)
-    store = runner.Store(str(folder / "metadata.sqlite"))
+    store = Store(str(folder / "metadata.sqlite"))
     progress = Progress(Console(quiet=True))
     runner.run(pipeline, store, progress, record, parallel_nodes=2)
     return record
 
 
 def states(folder: Path) -> list[Any]:
-    with runner.Store(str(folder / "metadata.sqlite")).open() as store:
+    with Store(str(folder / "metadata.sqlite")).open() as store:
         return [execution.last_known_state for execution in store.get_executions()]
 
 

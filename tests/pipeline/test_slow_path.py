@@ -16,6 +16,7 @@ from tests.conftest import SMALL_CONFIG, user_id, write_config, write_metadata
 from tfx_recommender.components.evaluator import verdict
 from tfx_recommender.pipeline.local import summary
 from tfx_recommender.pipeline.local.part import Part
+from tfx_recommender.pipeline.local.store import Store
 from tfx_recommender.transform import column_files
 
 pytestmark = pytest.mark.slow
@@ -96,7 +97,7 @@ def outputs(folder: Path) -> dict[str, str]:
     from tfx_recommender.pipeline.settings import config_file
 
     settings = config_file.load(str(folder / "config.yaml"))
-    store = runner.Store(str(folder / "metadata.sqlite"))
+    store = Store(str(folder / "metadata.sqlite"))
     run = summary.Run()
     pipeline = dag.create_pipeline(settings)
     runner.run(pipeline, store, Progress(Console(quiet=True)), run, Part(until="Transform"))
@@ -158,9 +159,9 @@ def test_vocabularies_and_z_scores(slow: SlowPath, outputs: dict[str, str]) -> N
     raw = tf.io.parse_example(examples, transform.raw_feature_spec())
     encoded = transform.transform_raw_features(raw)
     users = [slow.users[user.decode()] for user in raw["user_id"].numpy()[:, 0]]
-    expected = [(float(u["age"]) - ages.mean()) / ages.std() if u["age"] else 0.0 for u in users]
+    scaled = [(float(u["age"]) - ages.mean()) / ages.std() if u["age"] else 0.0 for u in users]
     assert len(users) > USERS
-    np.testing.assert_allclose(encoded["age"].numpy(), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(encoded["age"].numpy(), scaled, rtol=1e-5, atol=1e-6)
 
 
 def test_ratings_of_each_row_of_an_embedding(

@@ -126,7 +126,7 @@ def test_validation_chooses_the_best_settings_and_waits_for_all(tmp_path: Path) 
 
     tried = ({"number": 0}, {"number": 1}, {"number": 2})
     for task, metric, best in (("rating", "rmse", 1), ("ranking", "full_ndcg", 2)):
-        model = results.Model("mf", task, "ours", "mf", tried, 3, False)
+        model = results.TableRow("mf", task, "ours", "mf", tried, 3, False)
         book = results.Results(tmp_path / "results.json")
         book.add([fit(task, 0, **{metric: 0.5}), fit(task, 1, **{metric: 0.4})])
         assert book.choice(model, "90-10") is None

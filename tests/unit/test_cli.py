@@ -71,3 +71,10 @@ def test_what_cannot_be_done_is_told_in_one_line(
     assert done.returncode == code
     assert expected in done.stderr.splitlines()[-1]
     assert not (small / "serving").exists()
+
+
+@pytest.mark.slow
+def test_validate_checks_data_that_are_split_at_random(small: Path) -> None:
+    done = call(small, "validate", "{config}")
+    assert done.returncode == 0, done.stderr
+    assert "train users" in done.stdout

@@ -5,28 +5,34 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
 import pyarrow as pa
+import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
 from tfx_recommender.components.ratings_example_gen import dataset, example_file
-from tfx_recommender.components.ratings_example_gen.ratings_table import Entities, Ratings
+from tfx_recommender.components.ratings_example_gen.ratings_table import EntityColumns, RatingsTable
 from tfx_recommender.components.ratings_example_gen.splitting import NOWHERE, Assignment
+from tfx_recommender.foundation.errors import UserError
 from tfx_recommender.transform import column_files
 from tfx_recommender.transform.features import ENTITIES, SPLITS, TRAIN, TRAIN_ENTITIES
+
+# An id, a number or names, by column.
+Row = dict[str, Any]
 
 AGES = [30.0, None, 41.0]
 TAGS = [["x", "ü"], [], None, ["y"]]
 
 
 def test_each_row_is_one_example_with_its_users_and_items_features(tmp_path: Path) -> None:
-    users = Entities(pa.array(["a", "é", "c"]), {"age": pa.array(AGES, pa.float32())})
-    items = Entities(pa.array(["p", "q", "r", "s"]), {"tags": pa.array(TAGS)})
+    users = EntityColumns(pa.array(["a", "é", "c"]), {"age": pa.array(AGES, pa.float32())})
+    items = EntityColumns(pa.array(["p", "q", "r", "s"]), {"tags": pa.array(TAGS)})
     columns = {
         "user_id": np.array([0, 1, 2, 0, 1], np.int32),
         "item_id": np.array([3, 2, 1, 0, 0], np.int32),
@@ -34,7 +40,7 @@ def test_each_row_is_one_example_with_its_users_and_items_features(tmp_path: Pat
         "timestamp": np.array([7, 8, -9, 2**40, 1]),
     }
     rows = dataset.Dataset(
-        Ratings(users, items, columns, np.array([True] * 4 + [False]), 10),
+        RatingsTable(users, items, columns, np.array([True] * 4 + [False]), 10),
         Assignment(np.array([0, 0, 1, 0, NOWHERE], np.uint8), 0),
     )
     paths = {
@@ -42,7 +48,7 @@ def test_each_row_is_one_example_with_its_users_and_items_features(tmp_path: Pat
         for name in (*SPLITS, TRAIN_ENTITIES, ENTITIES)
     }
     example_file.write(rows, paths)
-    expected = {
+    expected: dict[str, list[Row]] = {
         "train": [
             {"user_id": "a", "item_id": "s", "rating": 1.0, "timestamp": 7, "age": 30, "tags": "y"},
             {"user_id": "é", "item_id": "r", "rating": 4.5, "timestamp": 8},
@@ -62,10 +68,10 @@ def test_each_row_is_one_example_with_its_users_and_items_features(tmp_path: Pat
         as_plain = [example.SerializeToString() for example in plain]
         assert decoded(records) == decoded(as_plain)
         assert parsed(records) == parsed(as_plain)
-        columns = column_files.read(str(Path(path).parent / "*"))
-        wanted = parsed(records)
-        assert {name: column.to_pylist() for name, column in columns.items()} == {
-            name: wanted[name] for name in ("user_id", "item_id", "rating", "timestamp")
+        read = column_files.read(str(Path(path).parent / "*"))
+        columns_of = parsed(records)
+        assert {name: column.to_pylist() for name, column in read.items()} == {
+            name: columns_of[name] for name in ("user_id", "item_id", "rating", "timestamp")
         }
     # Every row brings somebody or something new.
     weights = [(2, 1), (1, 1), (0, 1), (0, 0)]
@@ -75,9 +81,35 @@ def test_each_row_is_one_example_with_its_users_and_items_features(tmp_path: Pat
             [*expected["train"], *expected["validation"]], weights, strict=True
         )
     ]
-    for name, wanted in ((TRAIN_ENTITIES, entities[:3]), (ENTITIES, entities)):
+    for name, examples in ((TRAIN_ENTITIES, entities[:3]), (ENTITIES, entities)):
         found = tf.data.TFRecordDataset(paths[name]).as_numpy_iterator()
-        assert [tf.train.Example.FromString(record) for record in found] == wanted
+        assert [tf.train.Example.FromString(record) for record in found] == examples
+
+
+def test_a_flipped_bit_in_a_column_file_is_noticed(tmp_path: Path) -> None:
+    files = str(tmp_path / "Split-train" / "data")
+    places = np.arange(3, dtype=np.int32)
+    columns = {"user_id": places, "item_id": places, "rating": np.array([1, 2, 3], np.float32)}
+    dtypes = {name: column.dtype for name, column in columns.items()}
+    column_files.write(files, dtypes, [columns])
+    for name in ("user_id", "item_id"):
+        column_files.write_ids(files, name, pa.array(["a", "é", "c"]))
+    assert column_files.read(files)["rating"].to_pylist() == [1, 2, 3]
+    written = sorted((tmp_path / "columns").iterdir())
+    assert len(written) == 6
+    for path in written:
+        content = path.read_bytes()
+        for place in (0, len(content) // 2, len(content) - 1):
+            flipped = bytearray(content)
+            flipped[place] ^= 4
+            path.write_bytes(flipped)
+            with pytest.raises(UserError, match=r"arrow: is damaged.* remove the folder"):
+                column_files.read(files)
+        path.write_bytes(content[:-1])
+        with pytest.raises(UserError, match=r"arrow: is damaged.* remove the folder"):
+            column_files.read(files)
+        path.write_bytes(content)
+    assert column_files.read(files)["user_id"].to_pylist() == [b"a", "é".encode(), b"c"]
 
 
 @settings(max_examples=30, deadline=None)
@@ -96,7 +128,9 @@ def test_columns_say_what_the_examples_say(data: st.DataObject) -> None:
         "strength": np.arange(count, dtype=np.float32),
     }
     rows = dataset.Dataset(
-        Ratings(Entities(ids, {}), Entities(ids, {}), columns, np.ones(count, bool), 10),
+        RatingsTable(
+            EntityColumns(ids, {}), EntityColumns(ids, {}), columns, np.ones(count, bool), 10
+        ),
         Assignment(np.array(split, np.uint8), 0),
     )
     with (
@@ -109,7 +143,7 @@ def test_columns_say_what_the_examples_say(data: st.DataObject) -> None:
         example_file.write(rows, paths)
         seen: set[tuple[str, bytes]] = set()
         entities = []
-        for path in map(paths.get, SPLITS):
+        for path in (paths[split] for split in SPLITS):
             records = list(tf.data.TFRecordDataset(path).as_numpy_iterator())
             examples = [tf.train.Example.FromString(record).features.feature for record in records]
             found = column_files.read(path)
@@ -136,8 +170,8 @@ def test_columns_say_what_the_examples_say(data: st.DataObject) -> None:
             found = tf.train.Example.FromString(record).features.feature
             for name, weight in (("user_id", "user_weight"), ("item_id", "item_weight")):
                 key = (name, example[name].bytes_list.value[0])
-                expected = times[key] if key in new else 0
-                assert found.pop(weight).int64_list.value == [expected]
+                count = times[key] if key in new else 0
+                assert found.pop(weight).int64_list.value == [count]
             assert dict(found) == dict(example)
         first = [
             [tf.train.Example.FromString(record) for record in dataset.as_numpy_iterator()]
@@ -149,7 +183,7 @@ def test_columns_say_what_the_examples_say(data: st.DataObject) -> None:
         assert first[0] == first[1]
 
 
-def plain_example(row: dict[str, str | int | float | list[str]]) -> tf.train.Example:
+def plain_example(row: Row) -> tf.train.Example:
     example = tf.train.Example()
     for name in ("age", "tags"):
         example.features.feature[name].SetInParent()  # without a kind: as good as not there

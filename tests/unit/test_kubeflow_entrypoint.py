@@ -136,6 +136,20 @@ def test_bad_data_ends_with_3_and_names_the_line(
     assert not (small / "out" / "output.json").exists()
 
 
+def test_d9_data_that_changed_after_they_were_fingerprinted_end_the_step_with_3(
+    small: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    fingerprint = observed(small)["data_fingerprint"]
+    path = small / "ratings.csv"
+    content = path.read_bytes()
+    path.write_bytes(content[:-2] + b"7\n")
+    given = ingestion(small, str(small / "artifacts"), fingerprint=fingerprint)
+    assert entrypoint.main(given) == 3
+    assert "changed after the run began" in capfd.readouterr().err.strip().splitlines()[-1]
+    path.write_bytes(content)
+    assert entrypoint.main(given) == 0
+
+
 def test_any_other_error_ends_with_1_and_says_what_was_raised_last(
     small: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -213,7 +227,8 @@ def test_world_refuses_another_split_than_the_served_models(
 def test_sigterm_ends_a_step_at_once_with_a_word(tmp_path: Path) -> None:
     path = write_config(tmp_path)
     loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    os.mkfifo(loaded["data"]["ratings"]["paths"][0])  # nobody writes: reading it never ends
+    with open(loaded["data"]["ratings"]["paths"][0], "wb") as file:
+        file.truncate(2**42)  # a hole that takes an hour to read
     command = [sys.executable, "-m", MODULE, *world(tmp_path)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as step:
         with pytest.raises(subprocess.TimeoutExpired):

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,47 @@ def test_c7_a_corrupt_store_is_refused_and_kept(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="restore it from a backup"):
         pipeline_root.artifact_root(str(tmp_path))
     assert store.read_bytes() == before
+
+
+_OTHER = """
+import sqlite3, sys, time
+sqlite3.connect(sys.argv[1], isolation_level=None).execute("BEGIN EXCLUSIVE")
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_c7_a_store_that_another_process_has_locked_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline_root, "_PATIENCE_SECONDS", 0.2)
+    root = str(tmp_path)
+    folder = pipeline_root.artifact_root(root)
+    command = [sys.executable, "-c", _OTHER, pipeline_root.store_path(root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(UserError) as error:
+            pipeline_root.artifact_root(root)
+        other.kill()
+    assert str(error.value) == (
+        f"{root}/metadata.sqlite: another process reads or writes the metadata store (a backup, a"
+        " database browser?); end it, then run again"
+    )
+    assert pipeline_root.artifact_root(root) == folder
+
+
+def test_c6_what_a_full_disk_left_in_the_root_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    """The name is `tempfile.mkstemp`'s, which summaries are first written under."""
+    descriptor, left = tempfile.mkstemp(dir=tmp_path, suffix=".tmp")
+    os.close(descriptor)
+    for name in ("summary.json", "tmp.tmp", "mine.tmp"):
+        (tmp_path / name).write_text("")
+    with pipeline_root.exclusive(str(tmp_path)):
+        assert not os.path.exists(left)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "summary.json", "tmp.tmp", "mine.tmp", ".lock",
+    }  # fmt: skip
 
 
 def test_c7_a_folder_that_cannot_be_written_is_named_with_its_key(tmp_path: Path) -> None:

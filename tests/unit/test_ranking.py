@@ -56,7 +56,8 @@ def rank(
 ) -> ranking.Rankings:
     return ranking.rank(
         lambda users: scores[users],
-        *scores.shape,
+        scores.shape[0],
+        scores.shape[1],
         held_out=columns(held_out),
         relevant=np.array([True] * len(held_out) if relevant is None else relevant),
         history=columns(seen),

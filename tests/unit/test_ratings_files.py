@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +17,15 @@ import pytest
 from pyarrow import parquet
 
 from tests.conftest import table_of
-from tfx_recommender.components.ratings_example_gen import parquet_file, ratings_table, text_file
-from tfx_recommender.components.ratings_example_gen.config import Data
+from tfx_recommender.components.ratings_example_gen import (
+    dataset,
+    parquet_file,
+    ratings_table,
+    source_file,
+    table_file,
+    text_file,
+)
+from tfx_recommender.components.ratings_example_gen.config import Data, Random, TableFile
 from tfx_recommender.foundation.errors import BadDataError
 
 HEADER = b"user_id,item_id,rating,timestamp\n"
@@ -25,7 +37,7 @@ def read(tmp_path: Path, content: bytes, name: str = "ratings.csv", **settings: 
     return read_paths(tmp_path / name, **settings)
 
 
-def read_paths(*paths: Path, rows_in_memory: int = 1000, **settings: Any) -> pa.Table:
+def read_paths(*paths: Path | str, rows_in_memory: int = 1000, **settings: Any) -> pa.Table:
     form = {
         "paths": [str(path) for path in paths],
         "columns": ["user_id", "item_id", "rating", "timestamp"],
@@ -60,6 +72,20 @@ def read_paths(*paths: Path, rows_in_memory: int = 1000, **settings: Any) -> pa.
         (GOOD.replace(b"timestamp", b"when"), "ratings.csv:1", "has unknown when"),
         (GOOD[len(HEADER) :], "ratings.csv:1", "header"),
         (HEADER + b"a,x,3,10\na,y,3,11\n", "ratings.csv", "fewer than two users"),
+        (GOOD + b"c,z,3,0x10\n", "ratings.csv:4", "timestamp '0x10' is not a whole number"),
+        (GOOD + b"c,z,0x3,12\n", "ratings.csv:4", "not a number"),
+        (GOOD + b"c,z,3,1700000000000\n", "ratings.csv:4", "looks like milliseconds"),
+        (GOOD + b"c,z,3,-1700000000000000\n", "ratings.csv:4", "looks like microseconds"),
+        (GOOD + b"c,z,3,-9223372036854775808\n", "ratings.csv:4", "looks like nanoseconds"),
+        (GOOD + b"c,z,3,9999999999999999999\n", "ratings.csv:4", "is not a whole number"),
+        (GOOD + b'c,"z\nz",3,12\n', "ratings.csv:4", "a quote opens and does not close"),
+        (GOOD.replace(b"\n", b"\n\r"), "ratings.csv:2", "carriage return"),
+        (GOOD.replace(b"\n", b"\r"), "ratings.csv:1", "header"),
+        (GOOD + b"c,z,3,12\rd,z,3,12\n", "ratings.csv:4", "carriage return"),
+        (b"\n" + GOOD, "ratings.csv:1", "header"),
+        (HEADER + b"\n" + GOOD[len(HEADER) :], "ratings.csv:2", "is empty"),
+        (GOOD + b"c,z," + b"9" * 100_000 + b",12\n", "ratings.csv:4", "… (100002 characters)"),
+        (b"a," * 100_000 + b"\n" + GOOD, "ratings.csv:1", "characters)"),
     ],
 )
 def test_d1_d3_d5_d8_a_bad_row_is_named_by_file_and_line(
@@ -70,6 +96,160 @@ def test_d1_d3_d5_d8_a_bad_row_is_named_by_file_and_line(
     assert f"{where}: " in str(error.value)
     assert what in str(error.value)
     assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize(
+    ("content", "settings", "expected"),
+    [
+        (b"a,x,0.7,1\nb,x,4.9,2\n", {"rating_range": [0.7, 4.9]}, [0.7, 4.9]),
+        (b"a,x,0.1,1\nb,x,0.3,2\n", {"rating_range": [0.1, 0.3]}, [0.1, 0.3]),
+        (b"a,x,.9,1\nb,x,1.1,2\n", {"rating_range": [0.9, 1.1]}, [0.9, 1.1]),
+    ],
+)
+def test_d3_the_ends_of_the_scale_are_ratings(
+    tmp_path: Path, content: bytes, settings: dict[str, Any], expected: list[float]
+) -> None:
+    table = read(tmp_path, HEADER + content, **settings)
+    assert table["rating"].to_pylist() == pytest.approx(expected)
+    with pytest.raises(BadDataError, match="not within"):
+        read(tmp_path, HEADER + content + b"c,x,0.09,3\n", **settings)
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        (["2024-01-01T00:00:00Z", "2024-01-01T02:00:01.9+02:00"], [1704067200, 1704067201]),
+        (["2024-01-01 00:00:00", "1969-12-31T23:59:59.5"], [1704067200, -1]),
+        (["2024-01-01", "2024-01-02"], [1704067200, 1704153600]),
+    ],
+)
+def test_times_may_be_iso_8601(tmp_path: Path, times: list[str], expected: list[int]) -> None:
+    rows = [f"{user},x,3,{time}\n" for user, time in zip("ab", times, strict=True)]
+    table = read(tmp_path, HEADER + "".join(rows).encode())
+    assert table["timestamp"].to_pylist() == expected
+    for wrong in ("2024-13-01T00:00:00Z", "12", "", "2024-01-01T00:00:00+99:99", "soon"):
+        content = HEADER + "".join([*rows, f"c,x,3,{wrong}\n"]).encode()
+        with pytest.raises(BadDataError, match=r"ratings.csv:4: timestamp .* is not a time"):
+            read(tmp_path, content)
+
+
+def test_times_of_one_unit_are_kept_as_they_are(tmp_path: Path) -> None:
+    content = b"a,x,3,1700000000001\nb,y,4,1700000000000\n"
+    table = read(tmp_path, HEADER + content)
+    assert table["timestamp"].to_pylist() == [1700000000001, 1700000000000]
+    other = tmp_path / "other.csv"
+    other.write_bytes(GOOD)
+    with pytest.raises(BadDataError, match=r"other.csv:2: .* looks like seconds, but the time at"):
+        read_paths(tmp_path / "ratings.csv", other)
+
+
+def test_a_delimiter_of_several_characters_may_be_quoted(tmp_path: Path) -> None:
+    content = b'a::"Tom::Jerry"::3::10\nb::y::4.5::11\nb::"x:::""y"::3::12\n'
+    table = read(tmp_path, content, header=False, delimiter="::", quote='"')
+    assert table["item_id"].to_pylist() == ["Tom::Jerry", "y", 'x:::"y']
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device", "folder", "NUL", "surrogate"])
+@pytest.mark.parametrize("name", ["data.csv", "data.parquet"])
+def test_only_regular_files_are_read(tmp_path: Path, kind: str, name: str) -> None:
+    path = str(tmp_path / name)
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "device":
+        os.symlink("/dev/zero", path)
+    elif kind == "folder":
+        os.mkdir(path)
+    path += {"NUL": "\0", "surrogate": "\ud83d"}.get(kind, "")
+    for read_it in (lambda: read_paths(path), lambda: source_file.fingerprint([path])):
+        with pytest.raises(BadDataError, match="cannot be read") as error:
+            read_it()
+        assert str(error.value).isprintable()
+
+
+def test_a_file_without_line_breaks_is_not_taken_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_file, "_LINE_BYTES", 1000)
+    monkeypatch.setattr(text_file, "_BLOCK_BYTES", 400)
+    content = GOOD + b"c,x" + b"x" * 100_000
+    with pytest.raises(BadDataError, match=r"ratings.csv.gz:4: is longer than"):
+        read(tmp_path, gzip.compress(content), "ratings.csv.gz")
+
+
+def test_a_long_line_is_read(tmp_path: Path) -> None:
+    name = "x" * 3_000_000
+    assert read(tmp_path, GOOD + f"c,{name},3,12\n".encode())["item_id"][2].as_py() == name
+
+
+def test_a_process_that_refused_a_file_ends(tmp_path: Path) -> None:
+    """Arrow's threads waited for themselves once a row did not fit into a block."""
+    path = tmp_path / "ratings.csv"
+    path.write_bytes(b"a,b\na," + b"x" * 3_000_000 + b"\na,b,c\n")
+    code = f"""if True:
+        from tfx_recommender.components.ratings_example_gen import table_file
+        from tfx_recommender.components.ratings_example_gen.config import TableFile
+        from tfx_recommender.foundation.errors import BadDataError
+        for _ in range(40):
+            try:
+                list(table_file.blocks({str(path)!r}, TableFile(columns=("a", "b"))))
+            except BadDataError as error:
+                assert ":3: has 3 columns" in str(error), error
+            else:
+                raise AssertionError
+    """
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=100)
+
+
+def test_d9_what_was_read_is_fingerprinted_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_file, "_BLOCK_BYTES", 60)
+    content = HEADER + b"".join(b"u%d,x,3,10\n" % n for n in range(100))
+    path, new = tmp_path / "ratings.csv", tmp_path / "new.csv"
+    path.write_bytes(content)
+    before = source_file.fingerprint([str(path)])
+    form = TableFile(columns=("user_id", "item_id", "rating", "timestamp"))
+
+    def fingerprint_of(meanwhile: Callable[[], Any]) -> str:
+        found = source_file.Fingerprint()
+        for n, _ in enumerate(table_file.blocks(str(path), form, found)):
+            if n == 1:
+                meanwhile()
+        return found.hexdigest()
+
+    assert fingerprint_of(lambda: None) == before
+    # Whoever replaces the file leaves the one that is being read alone.
+    new.write_bytes(content.replace(b"u99", b"u98"))
+    assert fingerprint_of(lambda: new.rename(path)) == before
+    # Whoever writes into it is noticed, though in the end all is as before.
+    path.write_bytes(content)
+    found = fingerprint_of(lambda: path.write_bytes(content.replace(b"u99", b"u98")))
+    path.write_bytes(content)
+    assert found != before
+
+
+@pytest.mark.parametrize("name", ["ratings.csv", "ratings.csv.gz", "ratings.parquet"])
+def test_d9_data_that_changed_since_the_run_began_stop_it(tmp_path: Path, name: str) -> None:
+    def write(rating: float) -> None:
+        content = HEADER + f"a,x,{rating},10\nb,y,4.5,11\n".encode() * 2
+        if name.endswith("parquet"):
+            parquet.write_table(pa.table(COLUMNS | {"rating": [rating, 3.0]}), tmp_path / name)
+        else:
+            (tmp_path / name).write_bytes(gzip.compress(content) if "gz" in name else content)
+
+    write(3)
+    form = {"paths": [str(tmp_path / name)], "columns": list(COLUMNS), "rating_range": [1, 5]}
+    if not name.endswith("parquet"):
+        form["columns"] = HEADER.decode().strip().split(",")
+    data = Data.model_validate({"ratings": form | {"timestamp": "timestamp"}})
+    fingerprint = source_file.fingerprint(data.paths()) + "and of the code"
+    write(2)
+    split = Random(strategy="random", validation=0.4, test=0.4)
+    with pytest.raises(BadDataError, match=f"{name}: one of these changed after the run began"):
+        dataset.read(data, split, 1, fingerprint)
+    write(3)
+    assert ratings_table.read(data).fingerprint == fingerprint[:64]
 
 
 def test_d2_bom_crlf_and_another_order_of_columns_are_read_the_same(tmp_path: Path) -> None:
@@ -212,6 +392,29 @@ def test_a_bad_row_of_parquet_is_named_by_its_number(
     assert what in str(error.value)
 
 
+def test_a_column_that_parquet_holds_twice_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "ratings.parquet"
+    names = [*COLUMNS, "rating"]
+    table = pa.Table.from_arrays([*COLUMNS.values(), COLUMNS["rating"]], names)
+    parquet.write_table(table, path)
+    with pytest.raises(BadDataError, match="parquet: names a column twice"):
+        read_paths(path)
+
+
+def test_a_flipped_bit_in_parquet_with_checksums_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "ratings.parquet"
+    columns = COLUMNS | {"rating": pa.array([3.0, 4.5])}
+    parquet.write_table(
+        pa.table(columns), path, write_page_checksum=True, compression="none", use_dictionary=False
+    )
+    content = path.read_bytes()
+    assert len(read_paths(path)) == 2
+    place = content.index(struct.pack("<dd", 3.0, 4.5))
+    path.write_bytes(content[:place] + struct.pack("<d", 2.0) + content[place + 8 :])
+    with pytest.raises(BadDataError, match=r"ratings\.parquet: cannot be read .*checksum"):
+        read_paths(path)
+
+
 def test_what_is_not_parquet_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadDataError, match=r"ratings\.parquet: cannot be read .* is it Parquet"):
         read(tmp_path, GOOD, "ratings.parquet")
@@ -240,7 +443,10 @@ def metadata(tmp_path: Path, users: str) -> Data:
                 "path": str(tmp_path / "users.csv"),
                 "columns": ["id", "age", "tags"],
                 "id": "id",
-                "features": {"age": {"kind": "numeric"}, "tags": {"kind": "categories"}},
+                "features": {
+                    "age": {"kind": "numeric", "min": 0.1, "max": 120},
+                    "tags": {"kind": "categories", "values": ["x", "y", "z"]},
+                },
             },
         }
     )
@@ -259,9 +465,14 @@ def test_metadata_are_joined_and_unknown_users_counted(tmp_path: Path) -> None:
     [
         ("id,age,tags\na,30,x\na,31,y\n", "users.csv:3: id 'a' is given twice"),
         ("id,age,tags\na,old,x\n", "users.csv:2: age 'old' is not a number"),
-        ("id,age,tags\na,nan,x\n", "users.csv:2: age 'nan' is not a number"),
+        ("id,age,tags\na,nan,x\n", "users.csv:2: age 'nan' is not a finite number"),
         ("id,age,tags\n,30,x\n", "users.csv:2: id '' is empty"),
         ("id,age\na,30\n", "misses tags"),
+        ("id,age,tags\nb,30,x\na,inf,x\n", "users.csv:3: age 'inf' is not a finite number"),
+        ("id,age,tags\nb,30,x\na,1e39,x\n", "users.csv:3: age '1e39' is not a finite number"),
+        ("id,age,tags\nb,0.1,x\na,0.09,x\n", "users.csv:3: age '0.09' is below min, 0.1"),
+        ("id,age,tags\nb,,x\na,121,x\n", "users.csv:3: age '121' is above max, 120"),
+        ("id,age,tags\nb,,\na,1,x|w\n", "users.csv:3: tags 'x|w' is none of values: x, y, z"),
     ],
 )
 def test_bad_metadata_are_named_by_file_and_line(tmp_path: Path, users: str, what: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from tfx import types
 from tfx.types import standard_artifacts
 
 from tests.conftest import write_config
@@ -50,7 +51,7 @@ def test_what_was_found_becomes_a_part_of_the_config(small: Path) -> None:
         "preference": ({"l2": 0.0123456, "training.epochs": 3}, 0.2),
         "rating": ({"factors": 7}, 0.9),
     }
-    inputs = {}
+    inputs: dict[str, list[types.Artifact]] = {}
     for head, (values, score) in found.items():
         best, results = standard_artifacts.HyperParameters(), standard_artifacts.TunerResults()
         for artifact, name, content in (
@@ -72,11 +73,12 @@ def test_what_was_found_becomes_a_part_of_the_config(small: Path) -> None:
     assert "RMSE 0.9000" in told.getvalue()
     assert "l2=0.0123, training.epochs=3" in told.getvalue()
     loaded = config_file.load(str(write_config(small)), [f"@{overlay}", "seed=9"])
-    assert loaded.models.mf is not None
-    assert loaded.models.mf.preference.l2 == 0.0123
-    assert loaded.models.mf.preference.training.epochs == 3
-    assert loaded.models.mf.preference.training.batch_size == 128  # what was not tried stays
-    assert loaded.models.mf.rating.factors == 7
+    mf = loaded.models.chosen()["mf"]
+    assert mf.preference.l2 == 0.0123
+    assert mf.preference.training.epochs == 3
+    assert mf.preference.training.batch_size == 128  # what was not tried stays
+    assert mf.rating is not None
+    assert mf.rating.factors == 7
     assert loaded.seed == 9
     with pytest.raises(ConfigError, match=r"nowhere.yaml: cannot be read"):
         config_file.load(str(small / "config.yaml"), ["@nowhere.yaml"])

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tfx_recommender.components.ratings_example_gen import dataset, ratings_table
 from tfx_recommender.foundation.errors import BadDataError
-from tfx_recommender.pipeline.settings import config, config_file
+from tfx_recommender.pipeline.settings import config, config_file, reference
 
 CONFIGS = Path(config.__file__).parents[1] / "configs"
 
@@ -64,3 +65,24 @@ def test_d7_no_relevant_item_in_the_test_split_is_refused(
     loaded = load("libimseti", tmp_path, monkeypatch)
     with pytest.raises(BadDataError, match=r"relevance_threshold 10\.5"):
         dataset.read(loaded.data, loaded.split, 10.5)
+
+
+def test_the_reference_of_settings_is_what_the_code_says() -> None:
+    """`make docs` writes it anew."""
+    written = Path(__file__).parents[2] / "docs" / "settings.md"
+    assert written.read_text(encoding="utf-8") == reference.reference()
+
+
+def test_every_key_of_a_shipped_config_is_in_the_reference() -> None:
+    text = reference.reference()
+
+    def keys(values: dict[str, object]) -> set[str]:
+        inner = [keys(value) for value in values.values() if isinstance(value, dict)]
+        return set(values).union(*inner)
+
+    for path in CONFIGS.glob("*.yaml"):
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for side in ("users", "items"):
+            values["data"].pop(side, None)  # their features have names
+        for key in keys(values):
+            assert f"| `{key}` |" in text, key

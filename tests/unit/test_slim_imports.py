@@ -58,7 +58,7 @@ def test_what_was_left_out_can_be_imported_afterwards(
         importlib.import_module("notebook")
     plots = importlib.import_module("library.plots")
 
-    class Heir(plots.Plot):
+    class Heir(plots.Plot):  # type: ignore[name-defined]
         pass
 
     with pytest.raises(RuntimeError, match="Heir is but a name"):

@@ -39,7 +39,7 @@ def test_what_only_we_do_is_in_no_line_that_is_compared() -> None:
     found = speed_report.lines(measured())
     steps = {name: own for name, (_, own) in found.items() if name in speed_report.STEPS}
     seconds = {name: (own["wall"], own["processor"]) for name, own in steps.items() if own}
-    expected = dict.fromkeys(speed_report.STEPS, pytest.approx((1, 2)))
+    expected: dict[str, object] = dict.fromkeys(speed_report.STEPS, pytest.approx((1, 2)))
     expected |= {"train": (0.5, 1.0), "evaluate": (2.0, 4.0)}
     assert seconds == expected
     theirs, own = found[speed_report.TOTAL]

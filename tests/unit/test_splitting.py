@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from tfx_recommender.components.ratings_example_gen import splitting
 from tfx_recommender.components.ratings_example_gen.config import Split
-from tfx_recommender.components.ratings_example_gen.ratings_table import Entities, Ratings
+from tfx_recommender.components.ratings_example_gen.ratings_table import EntityColumns, RatingsTable
 from tfx_recommender.foundation.errors import BadDataError
 from tfx_recommender.transform.features import SPLITS
 
@@ -26,13 +26,13 @@ TIME = {
 }
 
 
-def ratings_of(rows: list[tuple[str, str, int]], rows_in_memory: int = 1000) -> Ratings:
+def ratings_of(rows: list[tuple[str, str, int]], rows_in_memory: int = 1000) -> RatingsTable:
     users, items, times = zip(*rows, strict=True)
     user, item = (pa.array(ids).dictionary_encode() for ids in (users, items))
     columns = {"user_id": user.indices.to_numpy(), "item_id": item.indices.to_numpy()}
     columns["timestamp"] = np.array(times)
-    entities = Entities(user.dictionary), Entities(item.dictionary)
-    return Ratings(*entities, columns, np.ones(len(rows), bool), rows_in_memory)
+    entities = EntityColumns(user.dictionary), EntityColumns(item.dictionary)
+    return RatingsTable(*entities, columns, np.ones(len(rows), bool), rows_in_memory)
 
 
 def place_of(
@@ -75,7 +75,7 @@ def test_later_data_never_move_a_training_row_into_test(split: dict[str, Any]) -
 )
 def test_leave_last_out_equals_a_plain_implementation(pairs: set[Any], random: Any) -> None:
     rows = [(f"u{user}", f"{item}", random.randrange(4)) for user, item in pairs]
-    expected = {}
+    expected: dict[tuple[str, str], str] = {}
     for user in {row[0] for row in rows}:
         mine = sorted((r for r in rows if r[0] == user), key=lambda r: (r[2], len(r[1]), r[1]))
         names = ["train"] * len(mine)
@@ -87,6 +87,25 @@ def test_leave_last_out_equals_a_plain_implementation(pairs: set[Any], random: A
             place_of(rows, LEAVE_LAST_OUT)
     else:
         assert place_of(rows, LEAVE_LAST_OUT) == expected
+
+
+@pytest.mark.parametrize("unit", [1000, 10**6, 10**9])
+def test_a_moment_cuts_times_of_any_unit(unit: int) -> None:
+    split = {"strategy": "time", "validation_from": "2024-01-01", "test_from": "2024-02-01"}
+    start = 1_700_000_000
+    rows = [(f"u{n % 7}", f"i{n}", start + n * 100_000) for n in range(100)]
+    in_unit = [(user, item, time * unit) for user, item, time in rows]
+    assert place_of(in_unit, split) == place_of(rows, split)
+
+
+def test_zones_may_differ_between_the_moments_of_a_split() -> None:
+    split = {
+        "strategy": "time",
+        "validation_from": "2024-01-01",
+        "test_from": "2024-01-01T00:00:01Z",
+    }
+    rows = [(f"u{n}", f"i{n}", 1704067198 + n) for n in range(6)]
+    assert list(place_of(rows, split).values()) == [*["train"] * 2, "validation", *["test"] * 3]
 
 
 def test_users_with_too_few_ratings_stay_in_train_and_are_counted() -> None:

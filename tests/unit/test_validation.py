@@ -29,7 +29,9 @@ def test_rmse_and_ndcg_equal_their_definitions() -> None:
     head = FactorsHead(users, items)
     scores = users[:, :1] + items[:, 0] + users[:, 1:] @ items[:, 1:].T
     errors, gains = [], []
-    for user, item, rating in zip(held_out.user, held_out.item, held_out.rating, strict=True):
+    for user, item, rating in zip(
+        held_out.user, held_out.item, held_out.known_rating(), strict=True
+    ):
         predicted = to_fit.rating_mean + to_fit.rating_scale * scores[user, item]
         errors.append(np.clip(predicted, 1, 5) - rating)
         if user < problems.USERS and item < problems.ITEMS:

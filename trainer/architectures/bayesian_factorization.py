@@ -3,33 +3,34 @@
     y_ui ~ N(b_u + b_i + <p_u, q_i>, 1 / (a a_u a_i))
     (b_u, p_u) ~ N(m + F_u B, L^-1),   B ~ N(0, (l L)^-1),   (m, L) ~ Normal-Wishart,
 
-and the same for items. Salakhutdinov and Mnih: Bayesian PMF using MCMC (2008), section 3, with a
-linear prior on side information (Simm et al.: Macau, 2017, section 2), with what a user rated,
-and who rated an item, as such (Rendle, Zhang, Koren: On the Difficulty of Evaluating Baselines,
-2019), and with a precision of its own for each user and item (Lakshminarayanan, Bouchard,
-Archambeau: Robust Bayesian Matrix Factorisation, 2011).
+and the same for items. Salakhutdinov and Mnih: Bayesian PMF using MCMC (2008), section 3, with
+three additions: a linear prior on side information F (Simm et al.: Macau, 2017, section 2); the
+items that a user rated, and the users who rated an item, as side information (Rendle, Zhang, Koren:
+On the Difficulty of Evaluating Baselines, 2019); and a precision for each user and each item
+(Lakshminarayanan, Bouchard, Archambeau: Robust Bayesian Matrix Factorisation, 2011).
 
-The mean prediction over samples is one dot product of all samples side by side; `_distil`
-shortens it to a few numbers per id with hardly a loss.
+The mean prediction over samples is a dot product of the vectors of all samples, concatenated.
+`_distil` approximates it by short vectors.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import tensorflow as tf
 
 from tfx_recommender.trainer.architectures.factors import FactorsHead
 from tfx_recommender.trainer.architectures.mf.settings import BayesianFactorization
-from tfx_recommender.trainer.fitting.problem import Entities, EntityShape, Problem
+from tfx_recommender.trainer.fitting.head import Tensor
+from tfx_recommender.trainer.fitting.problem import EntityShape, EntityTable, Problem
 
-# Ratings of one user or item are cut to pieces of so many, so that pieces have one shape.
+# The ratings of a user or item are cut into pieces of this length, so that all have one shape.
 _WIDTH = 16
-# So many pieces are worked on at once: bounds the memory of a draw.
+# Number of pieces that are processed at once; bounds the memory of a draw.
 _PIECES = 1 << 14
-# Pseudo-observations: of the mean (Normal-Wishart), of a precision (Gamma).
+# Pseudo-observations of the priors: of the mean (Normal-Wishart), and of a precision (Gamma).
 _MEAN_PRIOR, _NOISE_PRIOR = 2.0, 20.0
 
 
@@ -59,7 +60,7 @@ def head(config: BayesianFactorization, problem: Problem, seed: int) -> FactorsH
     fitted = fit(
         user,
         item,
-        ((train.rating - problem.rating_mean) / problem.rating_scale).astype(np.float32),
+        ((train.known_rating() - problem.rating_mean) / problem.rating_scale).astype(np.float32),
         catalogue.user_shape.ids,
         catalogue.item_shape.ids,
         user_features,
@@ -83,7 +84,7 @@ def fit(
     config: BayesianFactorization,
     seed: int,
 ) -> Factors:
-    """Samples and averages.
+    """The mean prediction over samples of the posterior.
 
     Args:
       user: int [R], below `users`.
@@ -92,14 +93,14 @@ def fit(
       users: number of users.
       items: number of items.
       user_features: kinds of side information, float32 [users, F] each.
-      item_features: likewise, [items, F].
+      item_features: kinds of side information, float32 [items, F] each.
       config: hyperparameters.
       seed: of the sampler.
     """
     size = 1 + config.factors
     sampler = _Sampler(
-        _Side(users, user, item, rating, user_features, size),
-        _Side(items, item, user, rating, item_features, size),
+        _RatingBlocks(users, user, item, rating, user_features, size),
+        _RatingBlocks(items, item, user, rating, item_features, size),
         len(rating),
         config,
         seed,
@@ -111,19 +112,22 @@ def fit(
 
 
 def side_information(
-    entities: Entities, shape: EntityShape, own: np.ndarray, other: np.ndarray, limit: int
+    entities: EntityTable, shape: EntityShape, own: np.ndarray, other: np.ndarray, limit: int
 ) -> list[np.ndarray]:
-    """Metadata, and what was rated (or who rated), per row of the embedding table.
+    """Side information of each row of an embedding table: metadata, and the rated items.
+
+    For items, the users who rated them take the place of rated items.
 
     Args:
       entities: one side.
       shape: its table.
-      own: its table rows of all training ratings, int [R].
-      other: the other side's, int [R].
-      limit: of each category's values, and of what was rated, the most frequent so many count.
+      own: the table rows of this side in all training ratings, int [R].
+      other: those of the other side, int [R].
+      limit: maximum number of values of a category, and of rated items; the most frequent are
+        kept.
 
     Returns:
-      Both kinds, float32 [shape.ids, F]; 0 for OOV buckets, whose ids have nothing in common.
+      Metadata and rated items, float32 [shape.ids, F] each; 0 for OOV buckets.
     """
     known = entities.index < shape.vocabulary
     rows = entities.index[known]
@@ -153,7 +157,7 @@ def _indicators(row: np.ndarray, value: np.ndarray, rows: int, limit: int) -> np
 
 
 class _Features:
-    """One kind of side information F, and what solving with F'F + l takes for any l."""
+    """One kind of side information F, and a decomposition that solves F'F + l for any l."""
 
     def __init__(self, table: np.ndarray) -> None:
         self.table, self.width = tf.constant(table), table.shape[1]
@@ -161,13 +165,13 @@ class _Features:
         self.values = tf.constant(np.maximum(values, 0).astype(np.float32))
         self.vectors = tf.constant(vectors.astype(np.float32))
 
-    def solve(self, right: tf.Tensor, ridge: tf.Tensor) -> tf.Tensor:
+    def solve(self, right: Tensor, ridge: Tensor) -> Tensor:
         """(F'F + ridge)^-1 right, [F, K]."""
         turned = tf.matmul(self.vectors, right, transpose_a=True)
         return self.vectors @ (turned / (self.values + ridge)[:, None])
 
 
-class _Side:
+class _RatingBlocks:
     """One side's ratings as constants of a graph, in blocks of pieces, and its features."""
 
     def __init__(
@@ -189,7 +193,7 @@ class _Side:
         block = before // _PIECES
         blocks, first = block[-1] + 1, np.searchsorted(block, np.arange(block[-1] + 1))
         piece, member = before - before[first][block], np.arange(self.count) - first[block]
-        # One piece more than needed, so that each block ends with an empty one.
+        # One more piece than needed, so that each block ends with an empty one.
         self.members, most_pieces = int(member.max()) + 1, int((piece + pieces).max()) + 1
         self.place = tf.constant(block * self.members + member, tf.int32)
 
@@ -199,15 +203,15 @@ class _Side:
         cell = (block[own] * most_pieces + piece[own]) * _WIDTH + within
         shape = (blocks, most_pieces, _WIDTH)
 
-        def cells(values: np.ndarray, dtype: Any) -> tf.Tensor:
+        def cells(values: np.ndarray, dtype: type[np.int32] | type[np.float32]) -> Tensor:
             table = np.zeros(shape, dtype)
             table.reshape(-1)[cell] = values
             return tf.constant(table)
 
         self.other, self.rating = cells(other, np.int32), cells(rating, np.float32)
         self.present = cells(np.ones(len(own)), np.float32)
-        # Cells without a rating have weight 0: what they belong to matters only in that pieces are
-        # sorted by member, and the last member has one.
+        # Cells without a rating have weight 0, so their member does not matter, but pieces must be
+        # sorted by member and the last member must have one.
         self.own = tf.reduce_max(cells(own, np.int32), axis=2)
         empty = tf.reduce_max(self.present, axis=2) == 0
         of_member = tf.reduce_max(cells(member[own], np.int32), axis=2)
@@ -217,24 +221,71 @@ class _Side:
         self.rows = tf.constant(rows)
 
 
+class _Prior(TypedDict):
+    """What the prior means of one side depend on.
+
+    Attributes:
+      weights: B of each kind of side information, float32 [F, K].
+      ridges: l of each, float32 [].
+    """
+
+    weights: list[Tensor]
+    ridges: list[Tensor]
+
+
+class _Chain(_Prior):
+    """One side of a sample.
+
+    Attributes:
+      z: biases and vectors, float32 [N, K].
+    """
+
+    z: Tensor
+
+
+class _State(TypedDict):
+    """One sample.
+
+    Attributes:
+      user: of users.
+      item: of items.
+      user_precision: a_u, float32 [users].
+      item_precision: a_i, float32 [items].
+      precision: a, float32 [].
+    """
+
+    user: _Chain
+    item: _Chain
+    user_precision: Tensor
+    item_precision: Tensor
+    precision: Tensor
+
+
 class _Sampler:
-    """The chain, wholly inside one TensorFlow function."""
+    """The Markov chain, inside one TensorFlow function."""
 
     def __init__(
-        self, users: _Side, items: _Side, ratings: int, config: BayesianFactorization, seed: int
+        self,
+        users: _RatingBlocks,
+        items: _RatingBlocks,
+        ratings: int,
+        config: BayesianFactorization,
+        seed: int,
     ) -> None:
         self.users, self.items, self.ratings = users, items, float(ratings)
         self.config = config
         self.random = tf.random.Generator.from_seed(seed)
 
     @tf.function(autograph=False)
-    def run(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def run(self) -> tuple[Tensor, Tensor, Tensor]:
         """Samples of users [S, users, K] and items [S, items, K], and errors [sweeps]."""
         burn_in, sweeps, samples = self.config.burn_in, self.config.sweeps, self.config.samples
 
-        def body(number: tf.Tensor, state: dict[str, Any], kept: tuple[Any, Any, Any]) -> Any:
+        def body(
+            number: Tensor, state: _State, kept: tuple[tf.TensorArray, ...]
+        ) -> tuple[Tensor, _State, tuple[tf.TensorArray, ...]]:
             state, error = self._sweep(state)
-            # Each slot keeps the last of its sweeps; those of the burn-in are written over.
+            # Each slot keeps the last of its sweeps; samples of the burn-in are overwritten.
             slot = tf.maximum(0, (number - burn_in) * samples // (sweeps - burn_in))
             users, items, errors = kept
             kept = (
@@ -244,11 +295,11 @@ class _Sampler:
             )
             return number + 1, state, kept
 
-        def slots(side: _Side) -> tf.TensorArray:
+        def slots(side: _RatingBlocks) -> tf.TensorArray:
             shape = [side.count, side.size]
             return tf.TensorArray(tf.float32, samples, element_shape=shape)
 
-        state = {
+        state: _State = {
             "user": self._start(self.users),
             "item": self._start(self.items),
             "user_precision": tf.ones([self.users.count]),
@@ -261,7 +312,7 @@ class _Sampler:
         )
         return users.stack(), items.stack(), errors.stack()
 
-    def _start(self, side: _Side) -> dict[str, tf.Tensor]:
+    def _start(self, side: _RatingBlocks) -> _Chain:
         noise = 0.1 * self.random.normal([side.count, side.size - 1])
         return {
             "z": tf.concat([tf.zeros([side.count, 1]), noise], axis=1),
@@ -269,9 +320,9 @@ class _Sampler:
             "ridges": [tf.constant(1.0) for _ in side.features],
         }
 
-    def _sweep(self, state: dict[str, Any]) -> tuple[dict[str, Any], tf.Tensor]:
+    def _sweep(self, state: _State) -> tuple[_State, Tensor]:
         user_scale, item_scale = state["user_precision"], state["item_precision"]
-        user, mean, precision = self._prior(self.users, state["user"])
+        user_prior, mean, precision = self._prior(self.users, state["user"])
         z, _ = self._draw(
             self.users,
             mean,
@@ -280,12 +331,12 @@ class _Sampler:
             state["precision"] * user_scale,
             item_scale,
         )
-        user["z"] = z
-        item, mean, precision = self._prior(self.items, state["item"])
+        user: _Chain = {"z": z, **user_prior}
+        item_prior, mean, precision = self._prior(self.items, state["item"])
         z, squares = self._draw(
             self.items, mean, precision, z, state["precision"] * item_scale, user_scale
         )
-        item["z"] = z
+        item: _Chain = {"z": z, **item_prior}
 
         of_user, of_item = self.items.other, self.items.own[..., None]
         weighted = squares * tf.gather(user_scale, of_user) * tf.gather(item_scale, of_item)
@@ -305,10 +356,8 @@ class _Sampler:
         }
         return state, tf.reduce_sum(squares) / self.ratings
 
-    def _prior(
-        self, side: _Side, state: dict[str, Any]
-    ) -> tuple[dict[str, Any], tf.Tensor, tf.Tensor]:
-        """Draws m, L, each B and its l given the vectors; returns the means [N, K] and L."""
+    def _prior(self, side: _RatingBlocks, state: _Chain) -> tuple[_Prior, Tensor, Tensor]:
+        """Draws m, L, each B and its l given the vectors; also returns the means [N, K] and L."""
         count, size = side.count, side.size
         weights, ridges = list(state["weights"]), list(state["ridges"])
         shares = [kind.table @ b for kind, b in zip(side.features, weights, strict=True)]
@@ -338,19 +387,19 @@ class _Sampler:
 
     def _draw(
         self,
-        side: _Side,
-        mean: tf.Tensor,
-        precision: tf.Tensor,
-        other: tf.Tensor,
-        own_scale: tf.Tensor,
-        other_scale: tf.Tensor,
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Draws the vectors given the rest: [N, K], and squared residuals of every cell."""
+        side: _RatingBlocks,
+        mean: Tensor,
+        precision: Tensor,
+        other: Tensor,
+        own_scale: Tensor,
+        other_scale: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Draws the vectors given all else: float32 [N, K]; also returns all squared residuals."""
         size = side.size
         inputs = tf.concat([tf.ones_like(other[:, :1]), other[:, 1:]], axis=1)
         pull = mean @ precision
 
-        def block(part: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, tf.Tensor]:
+        def block(part: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
             others, rating, present, own, member, rows = part
             x = tf.gather(inputs, others)  # [pieces, width, K]
             target = rating - tf.gather(other[:, 0], others)
@@ -373,23 +422,23 @@ class _Sampler:
         )
         return tf.gather(tf.reshape(z, [-1, size]), side.place), squares
 
-    def _scale(self, side: _Side, index: tf.Tensor, squares: tf.Tensor) -> tf.Tensor:
+    def _scale(self, side: _RatingBlocks, index: Tensor, squares: Tensor) -> Tensor:
         """Draws one side's precisions, float32 [N], of geometric mean 1 over ratings."""
         index = tf.broadcast_to(index, tf.shape(squares))
         total = tf.math.unsorted_segment_sum(squares, index, side.count)
         scale = self._gamma(_NOISE_PRIOR + side.ratings, _NOISE_PRIOR + total)
         return scale / tf.exp(tf.reduce_sum(side.ratings * tf.math.log(scale)) / self.ratings)
 
-    def _gamma(self, degrees: Any, scale: tf.Tensor) -> tf.Tensor:
+    def _gamma(self, degrees: Tensor | float, scale: Tensor) -> Tensor:
         """Draws Gamma(degrees / 2, rate scale / 2)."""
         shape = tf.shape(scale)
         seed = self.random.make_seeds()[:, 0]
         return 2.0 * tf.random.stateless_gamma(shape, seed, degrees / 2.0) / scale
 
-    def _wishart(self, scatter: tf.Tensor, degrees: float) -> tuple[tf.Tensor, tf.Tensor]:
+    def _wishart(self, scatter: Tensor, degrees: float) -> tuple[Tensor, Tensor]:
         """Draws L ~ Wishart(scatter^-1, degrees), and C with rows of noise: e C ~ N(0, L^-1).
 
-        By Bartlett's decomposition: any A with A A' = scatter^-1 will do.
+        By Bartlett's decomposition, with any A for which A A' = scatter^-1.
         """
         size = scatter.shape[0]
         double = tf.float64
@@ -408,12 +457,12 @@ class _Sampler:
         noise = tf.linalg.inv(tf.linalg.cholesky(precision))
         return tf.cast(precision, tf.float32), tf.cast(noise, tf.float32)
 
-    def _noise(self, count: int, factor: tf.Tensor) -> tf.Tensor:
+    def _noise(self, count: int, factor: Tensor) -> Tensor:
         return self.random.normal([count, factor.shape[0]]) @ factor
 
 
 def _distil(users: np.ndarray, items: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The mean over samples [S, N, K] as vectors [N, 1 + size]: the best of that rank."""
+    """The best approximation, of rank `size`, of the mean over samples [S, N, K]: [N, 1 + size]."""
     samples = len(users)
     p = users[:, :, 1:].transpose(1, 0, 2).reshape(users.shape[1], -1) / samples
     q = items[:, :, 1:].transpose(1, 0, 2).reshape(items.shape[1], -1)

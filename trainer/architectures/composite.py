@@ -1,39 +1,38 @@
-"""Several heads as one: their vectors lie side by side, and a subclass says how they interact."""
+"""Several heads as one; a subclass says how their scores are put together."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 
-from tfx_recommender.trainer.architectures import factors
-from tfx_recommender.trainer.fitting.head import Head
+from tfx_recommender.trainer.fitting.head import EntityBatch, Head, Tensor, Vectors
 
 
 class CompositeHead(keras.layers.Layer):
-    """What hybrids, ensembles and two stages share.
+    """What hybrids, ensembles and two stages share: `Vectors` hold those of each head.
 
     Attributes:
-      parts: the heads; trainable variables are theirs, one head after the other.
-      sequential: whether any part is.
-      width: length of a vector, the sum of the parts'.
+      heads: the heads inside; trainable weights are theirs, one head after the other.
+      sequential: whether any of them is.
     """
 
-    def __init__(self, parts: Sequence[Head]) -> None:
+    def __init__(self, heads: Sequence[Head]) -> None:
         super().__init__()
-        self.parts = [*parts]
-        self.sequential = any(part.sequential for part in parts)
-        self.width = sum(part.width for part in parts)
+        self.heads = [*heads]
+        self.sequential = any(head.sequential for head in heads)
 
-    def user(self, users: dict[str, Any], training: bool = False) -> Any:
-        """Vectors of users: [B] rows -> [B, width]."""
-        return keras.ops.concatenate([part.user(users, training) for part in self.parts], axis=-1)
+    def user(self, users: EntityBatch[Tensor], training: bool = False) -> Vectors:
+        """Vectors of users by each head: [B] rows."""
+        return tuple(head.user(users, training) for head in self.heads)
 
-    def item(self, items: dict[str, Any], training: bool = False) -> Any:
-        """Vectors of items: [...] rows -> [..., width]."""
-        return keras.ops.concatenate([part.item(items, training) for part in self.parts], axis=-1)
+    def item(self, items: EntityBatch[Tensor], training: bool = False) -> Vectors:
+        """Vectors of items by each head: [...] rows."""
+        return tuple(head.item(items, training) for head in self.heads)
 
-    def split(self, vector: Any) -> list[Any]:
-        """Each part's own: [..., width] -> [..., width of that part]."""
-        return factors.split(vector, [part.width for part in self.parts])
+    def scores(self, user: Vectors, item: Vectors, training: bool) -> list[Tensor]:
+        """Scores by each head, float32 [B, K]; see `Head.interact`."""
+        return [
+            head.interact(of_user, of_item, training)
+            for head, of_user, of_item in zip(self.heads, user, item, strict=True)
+        ]

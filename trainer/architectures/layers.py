@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import numpy as np
 
+from tfx_recommender.trainer.fitting import weight_labels
+from tfx_recommender.trainer.fitting.head import EntityBatch, Tensor
 from tfx_recommender.trainer.fitting.problem import EntityShape
 
 
 class Table(keras.layers.Layer):
     """Rows to look up, [...] -> [..., size]."""
 
-    def __init__(self, rows: int, size: int, labels: str, initializer: Any = "uniform") -> None:
+    def __init__(
+        self,
+        rows: int,
+        size: int,
+        kind: str,
+        initializer: keras.initializers.Initializer | str = "uniform",
+        column_kind: str = "",
+    ) -> None:
         """Makes the weights.
 
         Args:
-          rows: how many there are.
-          size: length of each.
-          labels: what the rows stand for (see `warm_start.labels`), and after ">" the columns.
+          rows: number of rows.
+          size: length of a row.
+          kind: what the rows stand for (see `weight_labels`).
           initializer: of the weights.
+          column_kind: what the columns stand for; "": nothing.
         """
         super().__init__()
-        self.rows = self.add_weight(shape=(rows, size), initializer=initializer, name=labels)
+        weights = self.add_weight(shape=(rows, size), initializer=initializer, name="rows")
+        self.rows = weight_labels.declare(weights, kind, column_kind)
 
-    def call(self, index: Any) -> Any:
+    def call(self, index: Tensor) -> Tensor:
         """Looks up rows `index`, int [...]."""
         return keras.ops.take(self.rows, index, axis=0)
 
@@ -33,13 +42,13 @@ class Table(keras.layers.Layer):
 class IdEmbedding(keras.layers.Layer):
     """Embeds an id's table row, [...] -> [..., size].
 
-    In training, ids are replaced by an OOV bucket with probability `id_dropout`: that trains
-    the rows which unknown ids will use.
+    In training, an id is replaced by an OOV bucket with probability `id_dropout`, which trains the
+    rows that unknown ids use.
 
-    Only looked-up rows are penalised: an L2 penalty on the table would shrink what a batch never
-    saw. So an id of n ratings is penalised n times an epoch. `l2_exponent`, the nu of Rendle et
-    al.: Revisiting the Performance of iALS on Item Recommendation Benchmarks (2022), makes that
-    n ** nu, times a constant that leaves an id of mean n as it is; 0 is one Gaussian prior for all.
+    The L2 penalty covers looked-up rows only, so an id with n ratings is penalised n times per
+    epoch. `l2_exponent` changes that to n ** l2_exponent, times a constant that leaves an id with
+    the mean number of ratings as it is; 0 is one Gaussian prior for all ids (nu in Rendle et al.:
+    Revisiting the Performance of iALS on Item Recommendation Benchmarks, 2022).
     """
 
     def __init__(
@@ -49,7 +58,7 @@ class IdEmbedding(keras.layers.Layer):
         l2: float,
         id_dropout: float,
         scale: float = 0.05,
-        columns: str = "",
+        column_kind: str = "",
         l2_exponent: float = 1.0,
     ) -> None:
         super().__init__()
@@ -59,15 +68,15 @@ class IdEmbedding(keras.layers.Layer):
         self.scale = scale
         self.l2, self.penalties = l2, None
         if l2_exponent != 1:
-            assert shape.ratings is not None, "an exponent of what is not known"
+            assert shape.ratings is not None, "l2_exponent needs the number of ratings of each id"
             ratings = np.maximum(shape.ratings, 1) / shape.ratings[shape.ratings > 0].mean()
             self.penalties = (ratings ** (l2_exponent - 1)).astype(np.float32)
         self.seeds = keras.random.SeedGenerator()
         initializer = keras.initializers.RandomNormal(stddev=scale)
-        self.table = Table(shape.ids, size, f"{shape.side}{columns}", initializer)
+        self.table = Table(shape.ids, size, shape.side, initializer, column_kind)
 
-    def call(self, index: Any, training: bool = False) -> Any:
-        """Looks up rows `index`, int64 [B, ...]; in training their penalty, the mean over B."""
+    def call(self, index: Tensor, training: bool = False) -> Tensor:
+        """Looks up rows `index`, int64 [B, ...]; in training adds their penalty, a mean over B."""
         if training and self.id_dropout:
             shape = keras.ops.shape(index)
             drop = keras.random.uniform(shape, seed=self.seeds) < self.id_dropout
@@ -84,7 +93,7 @@ class IdEmbedding(keras.layers.Layer):
 
 
 class FeatureEncoder(keras.layers.Layer):
-    """Encodes metadata: numeric as they are, categories as the mean of their embeddings.
+    """Encodes metadata: numbers as they are, categories as the mean of their embeddings.
 
     Shapes: numeric [..., F] and categories [..., M] (padded with -1) -> [..., width].
     """
@@ -97,8 +106,8 @@ class FeatureEncoder(keras.layers.Layer):
         }
         self.width = shape.numeric + size * len(self.tables)
 
-    def call(self, entities: dict[str, Any]) -> Any:
-        """Encodes a batch in the form of `Entities.table()`."""
+    def call(self, entities: EntityBatch[Tensor]) -> Tensor:
+        """Encodes a batch of users or items."""
         encoded = [entities["numeric"]]
         for name, table in self.tables.items():
             values = entities["categories"][name]

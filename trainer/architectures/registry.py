@@ -1,4 +1,4 @@
-"""Every architecture, a row each. Free of TensorFlow, so that a config is checked in a moment.
+"""All architectures, one row each. Free of TensorFlow, so that checking a config is fast.
 
 To add one, make a folder beside this file with `settings.py` and `model.py` (`mf/` is the plainest)
 and a row here. The config, the Trainer, the search for hyperparameters, ModelSelector and the
@@ -26,7 +26,7 @@ from tfx_recommender.trainer.architectures.wide_deep.settings import (
 )
 
 if TYPE_CHECKING:
-    from tfx_recommender.trainer.architectures.model import Model
+    from tfx_recommender.trainer.architectures.model import ModelModule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Architecture:
 
     Attributes:
       name: the key under `models:` and the name of its folder.
-      summary: what it is, for the config's reference.
+      summary: one line for the reference of settings.
       rating: the settings of its rating head.
       preference: the settings of its ranking head.
     """
@@ -46,8 +46,8 @@ class Architecture:
     preference: type[Settings]
 
     @property
-    def model(self) -> Model:
-        """Its `model.py`, imported when it is first asked for: that needs TensorFlow."""
+    def model(self) -> ModelModule:
+        """Its `model.py`, imported on first use: it needs TensorFlow."""
         return importlib.import_module(f"{__package__}.{self.name}.model")  # type: ignore[return-value]
 
 

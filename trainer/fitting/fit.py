@@ -1,43 +1,43 @@
-"""Fits heads: whole epochs in one call, early stopping on the validation split."""
+"""Fits heads: an epoch is one TensorFlow call; training stops early by the validation split."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfx_recommender.trainer.fitting import losses
-from tfx_recommender.trainer.fitting.batches import Batches
-from tfx_recommender.trainer.fitting.head import Head
+from tfx_recommender.trainer.fitting.batches import Batch, Batches
+from tfx_recommender.trainer.fitting.head import Head, Tensor
 from tfx_recommender.trainer.fitting.losses import Loss
 from tfx_recommender.trainer.fitting.problem import Problem
 from tfx_recommender.trainer.fitting.settings import RankingTraining, Training
+from tfx_recommender.trainer.fitting.warm_start import HeadName, SetStart
 
 AnyHead = TypeVar("AnyHead", bound=Head)
 
 
 class Fitter:
-    """What an architecture is given to fit its heads with.
+    """Trains the heads of an architecture.
 
     Attributes:
       seed: of everything random.
-      start: sets a head's weights to what training starts from, given which head it is (`rating`
-        or `preference`) and the weights; None: training starts cold.
-      losses: what was trained on, in order.
-      curves: training and validation loss of each epoch, for each of these.
+      start: sets a head's weights to what training starts from; None: training starts cold.
+      losses: the loss of each head that was trained, in order.
+      curves: for each of these, training and validation loss of each epoch.
     """
 
-    def __init__(self, seed: int, start: Callable[[str, list[Any]], Any] | None = None) -> None:
+    def __init__(self, seed: int, start: SetStart | None = None) -> None:
         self.seed, self.start = seed, start
         self.losses: list[Loss] = []
         self.curves: list[list[tuple[float, float]]] = []
 
     def set_random_seed(self) -> None:
-        """Makes what Keras draws from now on a function of the seed alone."""
+        """Makes what Keras draws from now on depend on the seed only."""
         keras.utils.set_random_seed(self.seed)
 
     def rating(self, head: AnyHead, problem: Problem, training: Training) -> AnyHead:
@@ -50,7 +50,7 @@ class Fitter:
         return self._fit(head, losses.ranking(head, training), problem, training, "preference")
 
     def _fit(
-        self, head: AnyHead, loss: Loss, problem: Problem, training: Training, which: str
+        self, head: AnyHead, loss: Loss, problem: Problem, training: Training, which: HeadName
     ) -> AnyHead:
         start = self.start and functools.partial(self.start, which)
         self.losses.append(loss)
@@ -59,10 +59,10 @@ class Fitter:
 
 
 class Untrained(Fitter):
-    """Leaves heads as they are before training, for whoever looks at or times them."""
+    """Does not train: heads stay as they were made. For tests and benchmarks."""
 
     def _fit(
-        self, head: AnyHead, loss: Loss, problem: Problem, training: Training, which: str
+        self, head: AnyHead, loss: Loss, problem: Problem, training: Training, which: HeadName
     ) -> AnyHead:
         self.losses.append(loss)
         return head
@@ -73,19 +73,19 @@ def fit(
     problem: Problem,
     config: Training,
     seed: int,
-    start: Callable[[list[Any]], Any] | None = None,
+    start: Callable[[Sequence[Tensor]], object] | None = None,
 ) -> list[tuple[float, float]]:
-    """Trains the weights below a loss until validation improves no more; leaves the best.
+    """Trains the weights of a loss until validation stops improving; restores the best ones.
 
     Both losses of each epoch go to TensorFlow's default summary writer, if there is one.
 
     Args:
-      loss: one of `losses`; its weights are changed in place. One without trainable weights
-        is left as it is.
+      loss: one of `losses`, whose weights are changed in place. Without trainable weights
+        nothing happens.
       problem: what to fit. Without validation rows all epochs are run.
       config: how to train.
       seed: of the order of rows and of the negatives.
-      start: sets the weights, which it is given, to what training starts from.
+      start: sets the weights that training starts from; None: it starts cold.
 
     Returns:
       Training and validation loss of each epoch; NaN for the latter without validation rows.
@@ -104,19 +104,19 @@ def fit(
     )
     optimizer.build(variables)
 
-    def train_step(batch: dict[str, Any]) -> tf.Tensor:
+    def train_step(batch: Batch) -> Tensor:
         with tf.GradientTape() as tape:
             value = loss(batch, training=True)
             total = value + sum(loss.losses)
         gradients = tape.gradient(total, variables)
-        # Adam takes two sums of looked-up rows' gradients over the whole table, if they are sparse.
+        # Adam is slower on sparse gradients: it sums them over the whole table twice.
         dense = [None if one is None else tf.convert_to_tensor(one) for one in gradients]
         optimizer.apply(dense, variables)
         return value
 
     train_epoch, validate = _epoch(train_step, batches), lambda _: np.nan
     if len(validation):
-        # Small batches, for each has negatives of its own: few of them would judge by chance.
+        # Small batches: each has its own negatives, and few batches would make the loss noisy.
         small = {"batch_size": max(1, min(config.batch_size, len(validation) // 16))}
         held_out = Batches(validation, problem, config.model_copy(update=small), loss.by_user, seed)
         validate = _epoch(lambda batch: loss(batch, training=False), held_out)
@@ -137,16 +137,14 @@ def fit(
     return history
 
 
-def _epoch(
-    step: Callable[[dict[str, Any]], tf.Tensor], batches: Batches
-) -> Callable[[int], tf.Tensor]:
-    """A whole epoch as one compiled call: epoch number -> mean of what `step` returns.
+def _epoch(step: Callable[[Batch], Tensor], batches: Batches) -> Callable[[int], Tensor]:
+    """A whole epoch as one compiled call: epoch number -> mean of the values of `step`.
 
     Keras' `fit` would call into TensorFlow at every step, or trace the step twice.
     """
 
     @tf.function(autograph=False)
-    def run(epoch: tf.Tensor) -> tf.Tensor:
+    def run(epoch: Tensor) -> Tensor:
         rows, negatives = batches.draw(epoch)
         _, total = tf.while_loop(
             lambda number, _: number < batches.steps,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -13,12 +12,12 @@ from tfx_recommender.trainer.fitting.interactions import Interactions
 
 @dataclasses.dataclass(frozen=True)
 class Moments:
-    """A moment in the life of a user for each of R rows; int32 [R] each.
+    """For each of R rows a user and a point in time; int32 [R] each.
 
     Attributes:
       start: where the user's ratings begin in `Histories`.
-      count: how many of them are no later than the moment.
-      exclude: the rating that must not be seen, the row's own; -1 if there is none.
+      count: number of them that are no later than that time.
+      exclude: the row's own rating, which is not part of the history; -1 if there is none.
     """
 
     start: np.ndarray
@@ -102,25 +101,26 @@ class Histories:
         """The moment after all training ratings of each user, int [R]."""
         return Moments(self._starts[user], self._ratings[user], np.full(len(user), -1, np.int32))
 
-    def latest(self, moments: Any, length: int) -> tuple[tf.Tensor, tf.Tensor]:
+    def latest(self, moments: Moments, length: int) -> tuple[tf.Tensor, tf.Tensor]:
         """The latest `length` ratings before some moments.
 
         Args:
-          moments: `Moments`, or their columns as tensors, of B rows.
+          moments: of B rows; their columns may be tensors.
           length: how many.
 
         Returns:
           Items, positions int32 [B, length], padded with -1, and ages, float32 [B, length]: how
-          many other ratings lie between (infinite where there are no times).
+          many other ratings lie between (infinite where there are no times; 0 of padding).
         """
         start, count, exclude = moments.start, moments.count, moments.exclude
         place = (start + count)[:, None] - 1 - tf.range(length)
         present = (place >= start[:, None]) & (place != exclude[:, None])
-        place = tf.maximum(place, 0)
+        # Before `start` lie the ratings of other users, whose ages may be of any size and sign.
+        place = tf.where(present, place, 0)
         item = tf.where(present, tf.gather(self._item, place), -1)
         if not self.has_times:
-            return item, tf.fill(tf.shape(item), np.float32(np.inf))
+            return item, tf.where(present, np.float32(np.inf), 0.0)
         age = count[:, None] - tf.gather(self._upto, place)
         # The row's own rating is none of those between.
         own = tf.cast((exclude[:, None] >= 0) & (age > 0), tf.int32)
-        return item, tf.cast(age - own, tf.float32)
+        return item, tf.where(present, tf.cast(age - own, tf.float32), 0.0)

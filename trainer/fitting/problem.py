@@ -1,30 +1,31 @@
-"""What a model is fitted to: users and items with their features, and who rated what how."""
+"""What a model is fitted to: users and items with their features, and their ratings."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
+from tfx_recommender.trainer.fitting.head import EntityBatch
 from tfx_recommender.trainer.fitting.histories import Histories
 from tfx_recommender.trainer.fitting.interactions import Interactions
 
 
 @dataclasses.dataclass(frozen=True)
 class EntityShape:
-    """What a model must know of one side to create its weights.
+    """The sizes of one side, users or items, which determine its weights.
 
     Attributes:
-      side: which.
-      ids: rows of the embedding table: vocabulary plus OOV buckets.
-      vocabulary: known ids; rows from here on are OOV buckets.
+      side: `user` or `item`.
+      ids: number of rows of the embedding table: vocabulary plus OOV buckets.
+      vocabulary: number of known ids; later rows are OOV buckets.
       numeric: number of numeric features.
       categories: feature name -> its distinct values as bytes, the last one for OOV.
-      ratings: how many of the train split look up each row of the table, int64 [ids]; None: not
-        known, and nobody asks (see `embeddings.IdEmbedding`).
+      ratings: number of training ratings of each row, int64 [ids]; None: not known, which
+        `layers.IdEmbedding` allows only without `l2_exponent`.
     """
 
     side: Literal["user", "item"]
@@ -36,7 +37,7 @@ class EntityShape:
 
 
 @dataclasses.dataclass(frozen=True)
-class Entities:
+class EntityTable:
     """Every user, or every item, of the train split; one more row stands for an unknown one.
 
     Attributes:
@@ -45,7 +46,7 @@ class Entities:
       numeric: scaled numeric features, float32 [N + 1, F]; 0 is the mean.
       categories: feature name -> int64 [N + 1, M], padded with -1.
       history: of users, the items rated latest in training (positions, int32 [N + 1, L], padded
-        with -1) and their ages (float32 [N + 1, L], see `Histories`); of items nothing.
+        with -1) and their ages (float32 [N + 1, L], see `Histories.latest`); None for items.
     """
 
     raw_ids: np.ndarray
@@ -57,9 +58,13 @@ class Entities:
     def __len__(self) -> int:
         return len(self.raw_ids)
 
-    def table(self) -> dict[str, Any]:
-        """The columns as one nested dict, ready to be gathered row by row."""
-        table = {"index": self.index, "numeric": self.numeric, "categories": self.categories}
+    def batch(self) -> EntityBatch[np.ndarray]:
+        """All rows, that of the unknown one last."""
+        table: EntityBatch[np.ndarray] = {
+            "index": self.index,
+            "numeric": self.numeric,
+            "categories": self.categories,
+        }
         if self.history is not None:
             table["history"], table["age"] = self.history
         return table
@@ -72,24 +77,24 @@ class Catalogue:
     Attributes:
       users: every user of the train split.
       items: every item of the train split.
-      user_shape: what a model needs to create the users' weights.
-      item_shape: the same for items.
+      user_shape: sizes of the users' weights.
+      item_shape: sizes of the items' weights.
     """
 
-    users: Entities
-    items: Entities
+    users: EntityTable
+    items: EntityTable
     user_shape: EntityShape
     item_shape: EntityShape
 
 
 class Problem:
-    """Everything that training sees.
+    """Everything that training uses.
 
     Attributes:
-      catalogue: users, with what they rated latest, and items.
-      train: rows to learn from.
-      validation: rows to stop by; none: training does not stop early.
-      history: so many of a user's latest ratings are seen.
+      catalogue: users, with their most recent ratings, and items.
+      train: the train split.
+      validation: the validation split, which stops training early; may be empty.
+      history: number of a user's most recent ratings that heads use.
     """
 
     def __init__(
@@ -100,7 +105,7 @@ class Problem:
         history: int,
         seed: int,
     ) -> None:
-        """Puts both splits together; `history` may be 0."""
+        """Adds the histories of users to the catalogue; `history` may be 0."""
         self.history, self._seed = history, seed
         self.train, self.validation = train, validation
         count = len(catalogue.users)
@@ -114,20 +119,20 @@ class Problem:
 
     @functools.cached_property
     def histories(self) -> Histories:
-        """What users had rated at any moment; sorting it takes a while, so only if it is needed."""
+        """The ratings of each user before any point in time; sorted on first use."""
         return Histories(self.train, len(self.catalogue.users), self._seed)
 
     @functools.cached_property
     def rating_mean(self) -> float:
-        """Of the train split."""
-        return float(self.train.rating.mean(dtype=np.float64))
+        """Mean of the train split's ratings."""
+        return float(self.train.known_rating().mean(dtype=np.float64))
 
     @functools.cached_property
     def rating_scale(self) -> float:
         """Standard deviation of the train split's ratings; 1 where all are equal."""
-        return float(self.train.rating.std(dtype=np.float64)) or 1.0
+        return float(self.train.known_rating().std(dtype=np.float64)) or 1.0
 
     @functools.cached_property
     def mean_strength(self) -> float:
-        """Of the train split's events."""
-        return float(np.mean(self.train.strength, dtype=np.float64))
+        """Mean strength of the train split's events."""
+        return float(np.mean(self.train.known_strength(), dtype=np.float64))

@@ -5,8 +5,6 @@ Koren, Bell, Volinsky: Matrix Factorization Techniques for Recommender Systems (
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 
 from tfx_recommender.trainer.architectures import bayesian_factorization, factors
@@ -17,11 +15,12 @@ from tfx_recommender.trainer.architectures.mf.settings import (
     MatrixFactorization,
 )
 from tfx_recommender.trainer.fitting.fit import Fitter
+from tfx_recommender.trainer.fitting.head import EntityBatch, Tensor, Vectors
 from tfx_recommender.trainer.fitting.problem import EntityShape, Problem
 
 
 def fit_rating(config: BayesianFactorization, problem: Problem, fitter: Fitter) -> FactorsHead:
-    """The posterior mean; it is sampled, not trained."""
+    """The posterior mean, by Gibbs sampling."""
     return bayesian_factorization.head(config, problem, fitter.seed)
 
 
@@ -42,34 +41,22 @@ class MatrixFactorizationHead(keras.layers.Layer):
     def __init__(self, config: MatrixFactorization, users: EntityShape, items: EntityShape) -> None:
         super().__init__()
         size, l2, drop = config.embedding_size, config.l2, config.id_dropout
-        self.width = size + 1
         self.user_embedding = IdEmbedding(users, size, l2, drop)
         self.item_embedding = IdEmbedding(items, size, l2, drop)
         self.user_bias = IdEmbedding(users, 1, config.bias_l2, drop, scale=0.0)
         self.item_bias = IdEmbedding(items, 1, config.bias_l2, drop, scale=0.0)
 
-    def user(self, users: dict[str, Any], training: bool = False) -> Any:
-        """Vectors of users: [B] rows -> [B, width]."""
-        index = users["index"]
-        return keras.ops.concatenate(
-            [
-                self.user_bias(index, training=training),
-                self.user_embedding(index, training=training),
-            ],
-            axis=-1,
-        )
+    def user(self, users: EntityBatch[Tensor], training: bool = False) -> Vectors:
+        """Vectors of users, the bias first: [B] rows -> float32 [B, 1 + D]."""
+        bias = self.user_bias(users["index"], training=training)
+        embedding = self.user_embedding(users["index"], training=training)
+        return (keras.ops.concatenate([bias, embedding], axis=-1),)
 
-    def item(self, items: dict[str, Any], training: bool = False) -> Any:
-        """Vectors of items: [...] rows -> [..., width]."""
-        index = items["index"]
-        return keras.ops.concatenate(
-            [
-                self.item_bias(index, training=training),
-                self.item_embedding(index, training=training),
-            ],
-            axis=-1,
-        )
+    def item(self, items: EntityBatch[Tensor], training: bool = False) -> Vectors:
+        """Biases and embeddings of items: [...] rows -> float32 [..., 1] and [..., D]."""
+        bias = self.item_bias(items["index"], training=training)
+        return bias, self.item_embedding(items["index"], training=training)
 
-    def interact(self, user: Any, item: Any, training: bool = False) -> Any:
-        """Scores: user [B, width] and item [B or 1, K, width] -> [B, K]."""
-        return user[:, :1] + item[..., 0] + factors.products(user[:, 1:], item[..., 1:])
+    def interact(self, user: Vectors, item: Vectors, training: bool = False) -> Tensor:
+        """Scores, float32 [B, K]; see `Head.interact`."""
+        return factors.biased_products(user, item)

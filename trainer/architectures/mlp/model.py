@@ -6,11 +6,8 @@ configured, the products of He and Chua: Neural Factorization Machines (2017), e
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 
-from tfx_recommender.trainer.architectures import factors
 from tfx_recommender.trainer.architectures.layers import FeatureEncoder, IdEmbedding
 from tfx_recommender.trainer.architectures.mlp.settings import (
     MultilayerPerceptron,
@@ -18,6 +15,7 @@ from tfx_recommender.trainer.architectures.mlp.settings import (
     MultilayerRating,
 )
 from tfx_recommender.trainer.fitting.fit import Fitter
+from tfx_recommender.trainer.fitting.head import EntityBatch, Tensor, Vectors
 from tfx_recommender.trainer.fitting.problem import EntityShape, Problem
 
 
@@ -27,7 +25,7 @@ def fit_rating(config: MultilayerRating, problem: Problem, fitter: Fitter) -> Mu
 
 
 def untrained_rating_head(config: MultilayerPerceptron, problem: Problem) -> MultilayerHead:
-    """A head whose every score is 0, the mean rating."""
+    """A head that scores 0, the mean rating, for every pair."""
     shapes = problem.catalogue.user_shape, problem.catalogue.item_shape
     return MultilayerHead(config, *shapes, output_initializer="zeros")
 
@@ -41,13 +39,13 @@ def fit_preference(config: MultilayerRanking, problem: Problem, fitter: Fitter) 
 class MultilayerHead(keras.layers.Layer):
     """score(u, i) = w · MLP(user and item vectors, and the product of both embeddings).
 
-    The first layer is a sum of a user's and an item's part (a dense layer over two
-    concatenated vectors is just that), so scoring a whole catalogue computes each part once.
-    Products, element by element, are for who wants them: layers over both embeddings have to
-    learn to multiply. They are in units of an embedding's first standard deviation; without, they
-    would be so much smaller than what is beside them that training takes them up late.
+    A dense layer over two concatenated vectors is the sum of a layer over each, so the first layer
+    (H units) has a part of the user and a part of the item. Scoring a whole catalogue computes each
+    part once.
 
-    A vector is the part of the first layer; with products, then the embedding.
+    With `products`, the first layer also sees the element-wise product of both embeddings, which
+    dense layers would have to learn. It is divided by the initial standard deviation of an
+    embedding: products of small numbers would otherwise be too small to be learnt early.
     """
 
     sequential = False
@@ -61,8 +59,6 @@ class MultilayerHead(keras.layers.Layer):
     ) -> None:
         super().__init__()
         first, *rest = config.hidden_units
-        self.widths = [first, config.embedding_size] if config.products else [first]
-        self.width = sum(self.widths)
         self.user_embedding, self.item_embedding = (
             IdEmbedding(
                 side,
@@ -84,31 +80,28 @@ class MultilayerHead(keras.layers.Layer):
         self.dropout = keras.layers.Dropout(config.dropout)
         self.output_layer = keras.layers.Dense(1, kernel_initializer=output_initializer)
 
-    def user(self, users: dict[str, Any], training: bool = False) -> Any:
-        """Vectors of users: [B] rows -> [B, width]."""
+    def user(self, users: EntityBatch[Tensor], training: bool = False) -> Vectors:
+        """Parts of users: [B] rows -> float32 [B, H], and with products [B, D]."""
         embedding = self.user_embedding(users["index"], training=training)
-        return self._vector(self.user_layer, embedding, self.user_features(users), training)
+        return self._parts(self.user_layer, embedding, self.user_features(users), training)
 
-    def item(self, items: dict[str, Any], training: bool = False) -> Any:
-        """Vectors of items: [...] rows -> [..., width]."""
+    def item(self, items: EntityBatch[Tensor], training: bool = False) -> Vectors:
+        """Parts of items: [...] rows -> float32 [..., H], and with products [..., D]."""
         embedding = self.item_embedding(items["index"], training=training)
-        return self._vector(self.item_layer, embedding, self.item_features(items), training)
+        return self._parts(self.item_layer, embedding, self.item_features(items), training)
 
-    def _vector(self, layer: Any, embedding: Any, features: Any, training: bool) -> Any:
+    def _parts(
+        self, layer: keras.layers.Dense, embedding: Tensor, features: Tensor, training: bool
+    ) -> Vectors:
         inputs = keras.ops.concatenate([embedding, features], axis=-1)
-        part = layer(self.dropout(inputs, training=training))
-        if self.product_layer is None:
-            return part
-        return keras.ops.concatenate([part, embedding], axis=-1)
+        first = layer(self.dropout(inputs, training=training))
+        return (first,) if self.product_layer is None else (first, embedding)
 
-    def interact(self, user: Any, item: Any, training: bool = False) -> Any:
-        """Scores: user [B, width] and item [B or 1, K, width] -> [B, K]."""
-        user, *user_embedding = factors.split(user, self.widths)
-        item, *item_embedding = factors.split(item, self.widths)
-        hidden = keras.ops.expand_dims(user, axis=1) + item
+    def interact(self, user: Vectors, item: Vectors, training: bool = False) -> Tensor:
+        """Scores, float32 [B, K]; see `Head.interact`."""
+        hidden = keras.ops.expand_dims(user[0], axis=1) + item[0]
         if self.product_layer is not None:
-            (user_embedding,), (item_embedding,) = user_embedding, item_embedding
-            product = keras.ops.expand_dims(user_embedding, axis=1) * item_embedding
+            product = keras.ops.expand_dims(user[1], axis=1) * item[1]
             hidden = hidden + self.product_layer(product / self.user_embedding.scale)
         hidden = keras.ops.relu(hidden)
         for layer in self.hidden:

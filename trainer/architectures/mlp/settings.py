@@ -7,13 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from tfx_recommender.foundation.settings import Settings
-from tfx_recommender.trainer.fitting.settings import (
-    Penalty,
-    RankingTraining,
-    Share,
-    Size,
-    Training,
-)
+from tfx_recommender.trainer.fitting.settings import Penalty, RankingTraining, Share, Size, Training
 
 
 class MultilayerPerceptron(Settings):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -36,19 +36,19 @@ class WideAndDeepStage(WideAndDeepRanking):
 
 
 class TowersStage(TowersRanking):
-    """Two towers as a stage; the hybrid ranks by these too."""
+    """Two towers as a stage; `hybrid` has the same ranking head."""
 
     architecture: Literal["two_tower", "hybrid"] = "two_tower"
     """The architecture whose ranking head this is."""
 
 
-def _named(value: Any) -> Any:
+def _named(value: object) -> object:
     """`mlp` means `{architecture: mlp}`."""
     return {"architecture": value} if isinstance(value, str) else value
 
 
 class TwoStageRanking(Settings):
-    """Candidates, and their ranking."""
+    """A stage that finds candidates, and one that ranks them."""
 
     candidates: Annotated[
         TowersStage | MatrixFactorizationStage,

@@ -7,17 +7,11 @@ from typing import Annotated
 from pydantic import Field
 
 from tfx_recommender.foundation.settings import Settings
-from tfx_recommender.trainer.fitting.settings import (
-    Penalty,
-    RankingTraining,
-    Share,
-    Size,
-    Training,
-)
+from tfx_recommender.trainer.fitting.settings import Penalty, RankingTraining, Share, Size, Training
 
 
 class Towers(Settings):
-    """Two towers: a user is represented by its latest ratings and its metadata."""
+    """Two towers: most recent ratings and metadata represent a user."""
 
     embedding_size: Size = 32
     """Length of a tower's output."""

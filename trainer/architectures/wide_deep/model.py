@@ -1,11 +1,9 @@
-"""Wide & Deep: crossed categories and ids, linear, beside an MLP.
+"""Wide & Deep: a linear model of ids, categories and their crosses, plus an MLP.
 
 Cheng et al.: Wide & Deep Learning for Recommender Systems (2016), section 3.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import keras
 
@@ -17,12 +15,14 @@ from tfx_recommender.trainer.architectures.wide_deep.settings import (
     WideAndDeepRanking,
     WideAndDeepRating,
 )
+from tfx_recommender.trainer.fitting import weight_labels
 from tfx_recommender.trainer.fitting.fit import Fitter
+from tfx_recommender.trainer.fitting.head import EntityBatch, Tensor, Vectors
 from tfx_recommender.trainer.fitting.problem import EntityShape, Problem
 
 
 def fit_rating(config: WideAndDeepRating, problem: Problem, fitter: Fitter) -> WideAndDeepHead:
-    """Trained on squared error; every score is 0, the mean rating, at first."""
+    """Trained on squared error; all scores start at 0, the mean rating."""
     shapes = problem.catalogue.user_shape, problem.catalogue.item_shape
     head = WideAndDeepHead(config, *shapes, output_initializer="zeros")
     return fitter.rating(head, problem, config.training)
@@ -38,9 +38,9 @@ class WideAndDeepHead(keras.layers.Layer):
     """score(u, i) = wide(u, i) + MLP(u, i).
 
     With one-hot (or multi-hot) categories g of a user and h of an item,
-    wide(u, i) = b_u + b_i + <A_u, h_i> + <g_u, B_i> + <C g_u, h_i>: a weight for each id, for
-    each id crossed with the other side's categories, and for each cross of two categories. All of
-    it is one dot product of a user's and an item's vector.
+    wide(u, i) = b_u + b_i + <A_u, h_i> + <g_u, B_i> + <C g_u, h_i>: one weight for each id,
+    for each id crossed with a category of the other side, and for each pair of categories. It is
+    computed as one dot product of a user's and an item's wide vector, of length W.
     """
 
     sequential = False
@@ -63,41 +63,37 @@ class WideAndDeepHead(keras.layers.Layer):
         l2, drop = config.wide_l2, config.id_dropout
         self.user_bias = IdEmbedding(users, 1, l2, drop, scale=0.0)
         self.item_bias = IdEmbedding(items, 1, l2, drop, scale=0.0)
-        self.user_crosses = IdEmbedding(users, sizes[1], l2, drop, 0.0, columns=">item.")
-        self.item_crosses = IdEmbedding(items, sizes[0], l2, drop, 0.0, columns=">user.")
-        self.crosses = self.add_weight(shape=sizes, initializer="zeros", name="user.>item.")
-        self.wide = 2 + sum(sizes)
-        self.width = self.wide + self.deep.width
+        self.user_crosses = IdEmbedding(users, sizes[1], l2, drop, 0.0, column_kind="item.")
+        self.item_crosses = IdEmbedding(items, sizes[0], l2, drop, 0.0, column_kind="user.")
+        crosses = self.add_weight(shape=sizes, initializer="zeros", name="crosses")
+        self.crosses = weight_labels.declare(crosses, "user.", "item.")
 
-    def user(self, users: dict[str, Any], training: bool = False) -> Any:
-        """Vectors of users: [B] rows -> [B, width], wide, then deep."""
+    def user(self, users: EntityBatch[Tensor], training: bool = False) -> Vectors:
+        """Wide vectors of users, and their deep parts: [B] rows -> float32 [B, W] and `Vectors`."""
         index, categories = users["index"], _multi_hot(users, self.of_user)
         bias = self.user_bias(index, training=training)
         own = self.user_crosses(index, training=training)
         own = own + keras.ops.matmul(categories, self.crosses)
-        one, deep = keras.ops.ones_like(bias), self.deep.user(users, training)
-        return keras.ops.concatenate([bias, one, own, categories, deep], axis=-1)
+        wide = [bias, keras.ops.ones_like(bias), own, categories]
+        return keras.ops.concatenate(wide, axis=-1), self.deep.user(users, training)
 
-    def item(self, items: dict[str, Any], training: bool = False) -> Any:
-        """Vectors of items: [...] rows -> [..., width], wide, then deep."""
+    def item(self, items: EntityBatch[Tensor], training: bool = False) -> Vectors:
+        """Wide vectors of items, and their deep parts: [...] rows -> [..., W] and `Vectors`."""
         index, categories = items["index"], _multi_hot(items, self.of_item)
         bias = self.item_bias(index, training=training)
         own = self.item_crosses(index, training=training)
-        one, deep = keras.ops.ones_like(bias), self.deep.item(items, training)
-        return keras.ops.concatenate([one, bias, categories, own, deep], axis=-1)
+        wide = [keras.ops.ones_like(bias), bias, categories, own]
+        return keras.ops.concatenate(wide, axis=-1), self.deep.item(items, training)
 
-    def interact(self, user: Any, item: Any, training: bool = False) -> Any:
-        """Scores: user [B, width] and item [B or 1, K, width] -> [B, K]."""
-        widths = [self.wide, self.deep.width]
-        (user_wide, user_deep), (item_wide, item_deep) = (
-            factors.split(vector, widths) for vector in (user, item)
-        )
+    def interact(self, user: Vectors, item: Vectors, training: bool = False) -> Tensor:
+        """Scores, float32 [B, K]; see `Head.interact`."""
+        (user_wide, user_deep), (item_wide, item_deep) = user, item
         wide = factors.products(user_wide, item_wide)
         return wide + self.deep.interact(user_deep, item_deep, training)
 
 
-def _multi_hot(entities: dict[str, Any], sizes: dict[str, int]) -> Any:
-    """Categories as indicators, [..., number of values of all]; a padding of -1 is nothing."""
+def _multi_hot(entities: EntityBatch[Tensor], sizes: dict[str, int]) -> Tensor:
+    """Categories as indicators, float32 [..., number of values]; padding (-1) has none."""
     index = entities["index"]
     parts = [
         keras.ops.sum(keras.ops.one_hot(entities["categories"][name], size), axis=-2)

@@ -7,7 +7,7 @@ from tfx_recommender.trainer.fitting.settings import Penalty, RankingTraining, T
 
 
 class WideAndDeep(MultilayerPerceptron):
-    """An MLP (the deep part) beside crossed categories and ids (the wide part)."""
+    """An MLP (deep part) plus a linear model of ids, categories and crosses (wide part)."""
 
     wide_l2: Penalty = 0.001
     """L2 penalty of looked-up rows of the wide part, per row of a batch."""
