@@ -10,6 +10,7 @@ import datetime
 import hashlib
 import json
 import os
+
 from tfx_recommender.components.serving.served_models import COMPARISONS, ServedModel
 from tfx_recommender.foundation.errors import UserError
 from tfx_recommender.pipeline.settings.config import Config
