@@ -32,4 +32,5 @@ def test_m10_retrained_with_another_seed_a_model_is_pushed_in_at_most_one_case_o
     def share(rule: Rule) -> float:
         return sum(gate_retrainings.passes(rule, *pair, 2) for pair in pairs) / len(pairs)
 
-    assert share(shipped) <= 0.05 < 0.15 < share(before)
+    assert share(shipped) <= 0.05
+    assert share(before) > 0.15
