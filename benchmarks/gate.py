@@ -64,7 +64,9 @@ def _head() -> list[str]:
         *(f"- **{rule.name}**" for rule in RULES),
         "",
         "*From push to push*: all comparisons since the last push together may err in 5 % of"
-        " cases; the t-th may spend 1 / (t (t + 1)) of that. The third is the default.",
+        " cases; the t-th may spend 1 / (t (t + 1)) of that. The third rule is the default,"
+        " `better`; the last is `not_worse`. The first is what the gate did before; the others show"
+        " what each part is for.",
         "",
     ]
 

@@ -29,6 +29,7 @@ def test_another_seed_or_other_data_is_another_comparison_and_a_repeated_run_is_
 ) -> None:
     assert number(tmp_path, served()) == 1
     assert number(tmp_path, served(), "seed=9") == 2
+    assert number(tmp_path, served()) == 1
     assert number(tmp_path, served(), data="y") == 3
     assert number(tmp_path, served(), "evaluation.gates.rmse.policy=not_worse") == 4
     assert number(tmp_path, served(), "seed=9") == 2
