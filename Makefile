@@ -10,7 +10,7 @@ PEERS := .venv-peers
 ROWS := 10000 100000 1000000
 SHIPPED_ROWS := 100000 1000000 17359346
 
-.PHONY: help setup demo test test-fast test-kubeflow test-beam test-cluster bench-speed bench-serving bench-accuracy image lint format docs lock clean
+.PHONY: help setup demo test test-fast test-kubeflow test-beam test-cluster bench-speed bench-serving bench-accuracy bench-gate image lint format docs lock clean
 
 help:  ## Lists the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -46,6 +46,9 @@ bench-serving: setup  ## Measures latency and throughput of served models (OPTIO
 bench-accuracy: setup $(PEERS)/made  ## Compares with the peers on MovieLens-100k (OPTIONS="--help" tells more)
 	@$(BIN)/tfx-recommender data movielens-100k
 	@$(BIN)/python -m benchmarks.accuracy $(OPTIONS)
+
+bench-gate: setup  ## Retrains 200 times, simulates nights of the gate (half an hour; OPTIONS="--help" tells more)
+	@$(BIN)/python -m benchmarks.gate $(OPTIONS)
 
 $(PEERS)/made: requirements/peers.txt | setup
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(PEERS)

@@ -23,6 +23,7 @@ from tfx_recommender.trainer.architectures.registry import ARCHITECTURES
 
 VERDICTS_PROPERTY = "verdicts"
 NAME_PROPERTY = "name"
+PROVED_PROPERTY = "proved_better"
 DIGEST_PROPERTY = "digest"
 _KINDS = {
     "model": standard_artifacts.Model,
@@ -65,6 +66,10 @@ class ModelSelectorExecutor(base_executor.BaseExecutor):
         blessing = get_single_instance(output_dict["blessing"])
         if best:
             source = get_single_instance(input_dict[f"model_{best}"])
+            evaluation = get_single_instance(input_dict[f"evaluation_{best}"])
+            is_first = not exec_properties["served_digest"]
+            proved = is_first or verdict.is_proved_better(evaluation.uri)
+            champion.set_int_custom_property(PROVED_PROPERTY, int(proved))
             shutil.copytree(
                 path_utils.serving_model_path(source.uri),
                 path_utils.serving_model_dir(champion.uri),
@@ -105,8 +110,9 @@ class ModelSelector(base_component.BaseComponent):
     """Copies the best blessed model to `champion`, or nothing.
 
     Outputs: `champion` (custom properties `name` and `digest`, that of the model that was judged;
-    "" and no files if none is blessed) and `blessing` (`blessed` 1 or 0; `verdicts`: JSON,
-    architecture -> blessed, reasons, digest).
+    "" and no files if none is blessed; `proved_better`, 1 unless a gate's policy let it pass as not
+    worse) and `blessing` (`blessed` 1 or 0; `verdicts`: JSON, architecture -> blessed, reasons,
+    digest).
     """
 
     SPEC_CLASS = ModelSelectorSpec

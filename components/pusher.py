@@ -12,6 +12,7 @@ from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
 from tfx_recommender.components.evaluator.component import BLESSED_PROPERTY
+from tfx_recommender.components.model_selector import PROVED_PROPERTY
 from tfx_recommender.components.serving import served_models
 from tfx_recommender.foundation.errors import UserError
 
@@ -29,6 +30,7 @@ def Pusher(  # noqa: N802 - TFX names a component like a class
     record: Parameter[str],
     withdrawn: Parameter[str],
     destination_digest: Parameter[str],
+    comparison: Parameter[str],
 ) -> None:
     """Pushes the blessed champion; without a blessing nothing is touched.
 
@@ -47,6 +49,8 @@ def Pusher(  # noqa: N802 - TFX names a component like a class
         record carries them on.
       destination_digest: of what was served when the run began, compared with or not; "" if
         nothing was.
+      comparison: the number of this comparison with the served model. Where the champion was not
+        proved better, the record carries it on, and the version that was, the anchor.
 
     Raises:
       UserError: the champion is damaged, or somebody else pushed or rolled back meanwhile.
@@ -58,6 +62,12 @@ def Pusher(  # noqa: N802 - TFX names a component like a class
         "model": model.get_string_custom_property("name"),
         "withdrawn": json.loads(withdrawn),
     }
+    served = served_models.served(serving_directory)
+    if served and not model.get_int_custom_property(PROVED_PROPERTY):
+        record_of_model |= {
+            served_models.ANCHOR: served.record.get(served_models.ANCHOR, served.version),
+            served_models.COMPARISONS: int(comparison),
+        }
     path = path_utils.serving_model_dir(model.uri)
 
     def load(copy: str) -> None:

@@ -17,6 +17,8 @@ from tfx_recommender.transform.features import SPLITS, Columns
 
 DESCRIPTION_PROPERTY = "description"
 DIGEST_PROPERTY = "digest"
+ANCHOR_FOLDER = "Anchor"
+"""Beside the model, if it is another: the last version that was proved better than its baseline."""
 
 
 @component
@@ -69,3 +71,9 @@ def ServedBaseline(  # noqa: N802 - TFX names a component like a class
         DESCRIPTION_PROPERTY, f"{architecture}, served version {served.version}"
     )
     model.set_string_custom_property(DIGEST_PROPERTY, served.digest)
+    anchor = served.record.get(served_models.ANCHOR)
+    # Where it is gone, the served model is the oldest that can be asked.
+    if anchor in served_models.versions(serving_directory) and anchor != served.version:
+        proved = served_models.served(serving_directory, anchor)
+        if proved is not None:
+            served_models.fetch(proved, os.path.join(model.uri, ANCHOR_FOLDER))

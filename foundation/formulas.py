@@ -9,8 +9,6 @@ import math
 
 import numpy as np
 
-_ONE_SIDED_95 = 1.645  # quantile of the standard normal distribution
-
 
 def hit(rank: np.ndarray, k: int) -> np.ndarray:
     """1 where an item ranks among the first `k`, else 0: float64, of the shape of `rank`.
@@ -46,23 +44,6 @@ def root(average: float, error: float) -> tuple[float, float]:
     """The root of a mean, and its standard error by the delta method."""
     value = math.sqrt(average)
     return value, error / (2 * value) if value else 0.0
-
-
-def lower_bound(count: float, total: float, squares: float, unsampled: float) -> float:
-    """Lower end of the one-sided 95 % confidence interval of a mean over all rows.
-
-    With the correction for finite populations (Cochran 1977, eq. 2.20): if all rows are in the
-    sample, the bound is their mean.
-
-    Args:
-      count: rows in the sample.
-      total: their sum.
-      squares: the sum of their squares.
-      unsampled: rows of the population that are not in the sample.
-    """
-    average, error = mean(count, total, squares)
-    share = unsampled / max(1.0, count + unsampled)
-    return average - _ONE_SIDED_95 * error * math.sqrt(share)
 
 
 def slope(count: float, x: float, y: float, xx: float, xy: float) -> float:

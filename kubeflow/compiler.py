@@ -42,6 +42,7 @@ _MARKS = World(
     ("<withdrawn>",),
     "<destination_state>",
     "<destination_digest>",
+    "<comparison>",
 )
 _SYSTEM_TYPES = {
     "tfx.Examples": "system.Dataset",

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import datetime
 import json
 import os
 import signal
@@ -107,8 +108,9 @@ def observe_world(properties: dict[str, Any]) -> dict[str, str]:
 
     from tfx_recommender.components.ratings_example_gen.config import Data, Split
     from tfx_recommender.components.serving import served_models
-    from tfx_recommender.pipeline import world
+    from tfx_recommender.pipeline import comparisons, world
 
+    now = datetime.datetime.now(datetime.UTC)
     directory, rebase = properties["serving_directory"], properties["rebase_baseline"]
     served = served_models.served(directory)
     data = Data.from_json(properties["data"])
@@ -122,6 +124,7 @@ def observe_world(properties: dict[str, Any]) -> dict[str, str]:
         "withdrawn": json.dumps(sorted(found.withdrawn)),
         "destination_state": found.destination_state,
         "destination_digest": found.destination_digest,
+        "comparison": str(comparisons.number_by_date(None if rebase else served, now)),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import sys
@@ -13,7 +14,7 @@ from rich.console import Console
 from tfx_recommender.components.ratings_example_gen.config import ROWS_IN_MEMORY
 from tfx_recommender.components.serving import served_models
 from tfx_recommender.foundation.errors import BadDataError, UserError
-from tfx_recommender.pipeline import world
+from tfx_recommender.pipeline import comparisons, world
 from tfx_recommender.pipeline.local import pipeline_root, summary
 from tfx_recommender.pipeline.local.part import WHOLE, Part
 from tfx_recommender.pipeline.local.screen import Progress, chatter_to
@@ -76,6 +77,9 @@ def _run_locked(
         found = world.observe(
             config.data, config.serving_directory, served, rebase_baseline, config.threads
         )
+        compared_with = None if rebase_baseline else served
+        night = comparisons.number(config.root, config, compared_with, found.data_fingerprint)
+        found = dataclasses.replace(found, comparison=str(night))
         pipeline = dag.create_pipeline(config, found, artifacts)
         _execute(config, pipeline, store, progress, record, part)
     except BaseException:

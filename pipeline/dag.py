@@ -79,6 +79,7 @@ def create_pipeline(
             relevance_threshold=config.relevance_threshold,
             k=config.evaluation.k,
             ranked_users=config.evaluation.ranked_users or 0,
+            comparison=world.comparison,
         ).with_id(node_id("Evaluator", name))
         nodes += [trainer, evaluator]
         candidates |= {
@@ -102,6 +103,7 @@ def create_pipeline(
         record=json.dumps(push_record(config.data, config.split)),
         withdrawn=json.dumps(sorted(world.withdrawn)),
         destination_digest=world.destination_digest,
+        comparison=world.comparison,
     )
     return _pipeline(config, [*nodes, selector, pusher], pipeline_root)
 

@@ -9,26 +9,37 @@ from google.protobuf import json_format
 from tensorflow_model_analysis.proto import config_pb2
 
 from tfx_recommender.components.evaluator import catalogue
-from tfx_recommender.components.evaluator.predictions import BASELINE, CANDIDATE, prediction_column
-from tfx_recommender.pipeline.settings.config import Config
+from tfx_recommender.components.evaluator.predictions import (
+    ANCHOR_RANK,
+    ANCHOR_RATING,
+    BASELINE,
+    CANDIDATE,
+    RATING,
+    USER,
+    prediction_column,
+)
+from tfx_recommender.pipeline.settings.config import Comparison, Config
 from tfx_recommender.transform import features
-
-_DIRECTIONS = {"lower": config_pb2.LOWER_IS_BETTER, "higher": config_pb2.HIGHER_IS_BETTER}
 
 
 def eval_config(config: Config) -> str:
     """TFMA's EvalConfig, as JSON.
 
-    Every metric that has a gate in the config is bounded on all rows together. Where the gate asks
-    for an improvement on the baseline, that is absolute: TFMA's relative ones are NaN against a
-    baseline of 0. Where a sample of users is ranked, the smallest value and the improvement of a
-    ranking metric are asked of the lower ends of their confidence intervals.
+    Every metric that has a gate in the config is bounded on all rows together. Where the gate has a
+    policy, the improvement on the baseline is a metric too, and its lower confidence bound and the
+    number of its rows have thresholds (see `evidence.py`): TFMA's own change thresholds know no
+    confidence. Where a sample of users is ranked, the smallest value of a ranking metric is asked
+    of the lower end of its confidence interval.
     In every configured slice the first metric of the catalogue that the data allow must be a
     number: RMSE, or of events HitRate@K. RMSE may have a bound in every decile too.
     """
     columns = config.data.columns()
     metrics = config.metrics()
-    outputs = sorted({output for metric in metrics for output in metric.needs})
+    wanted = {USER} | {output for metric in metrics for output in metric.needs}
+    compared = config.evaluation.gates.compared()
+    if any(gate.policy == "not_worse" for gate in compared.values()):
+        wanted |= {ANCHOR_RANK} | ({ANCHOR_RATING} if RATING in wanted else set())
+    outputs = sorted(wanted)
     result = config_pb2.EvalConfig()
     for name in (CANDIDATE, BASELINE):
         result.model_specs.add(
@@ -44,13 +55,16 @@ def eval_config(config: Config) -> str:
     k = config.evaluation.k
     specs = result.metrics_specs.add().metrics
 
-    def add(metric: catalogue.Metric, statistic: str = "") -> config_pb2.MetricConfig:
+    def add(
+        metric: catalogue.Metric, statistic: str = "", **evidence: float
+    ) -> config_pb2.MetricConfig:
         name = metric.reported_name(k)
         settings = {
             "metric": metric.name,
             "k": k,
             "statistic": statistic or "estimate",
             "name": f"{name}_{statistic}" if statistic else name,
+            **evidence,
         }
         return specs.add(
             class_name=catalogue.TFMA_CLASS,
@@ -66,25 +80,34 @@ def eval_config(config: Config) -> str:
         if gate is None:
             continue
         least, greatest = getattr(gate, "min", None), getattr(gate, "max", None)
-        improvement = getattr(gate, "min_improvement", None)
         if greatest is not None:
             _on_slices(added).value_threshold.upper_bound.value = greatest
         if config.evaluation.ranked_users and isinstance(metric, catalogue.RankingMetric):
             if least is not None:
                 bound = _on_slices(add(metric, "lower_bound"))
                 bound.value_threshold.lower_bound.value = least
-            if improvement is not None:
-                bound = _on_slices(add(metric, "gain_lower_bound"))
-                bound.value_threshold.lower_bound.value = improvement
-            continue
-        if least is not None:
+        elif least is not None:
             _on_slices(added).value_threshold.lower_bound.value = least
-        if improvement is not None:
-            assert metric.better is not None, f"{metric.name}: an improvement in which direction?"
-            change = _on_slices(added).change_threshold
-            change.absolute.value = -improvement if metric.better == "lower" else improvement
-            change.direction = _DIRECTIONS[metric.better]
+    for name, comparison in compared.items():
+        metric = catalogue.METRICS[name]
+        asked = {"confidence": comparison.confidence, "candidates": len(config.models.chosen())}
+        add(metric, "improvement")
+        bound = _on_slices(add(metric, "improvement_lower_bound", **asked))
+        bound.value_threshold.lower_bound.value = _least_improvement(comparison)
+        if comparison.policy == "not_worse":
+            # Many small losses would add up: the last model proved better is asked as well.
+            proved = asked | {"difference": comparison.min_improvement}
+            bound = _on_slices(add(metric, "anchor_lower_bound", **proved))
+            bound.value_threshold.lower_bound.value = -comparison.margin
+        rows = _on_slices(add(metric, "improvement_rows"))
+        rows.value_threshold.lower_bound.value = config.evaluation.at_least_rows
+        add(metric, "improvement_users")
+        add(metric, "improvement_rows_to_tell", **asked, difference=comparison.margin)
     return json_format.MessageToJson(result, sort_keys=True)
+
+
+def _least_improvement(gate: Comparison) -> float:
+    return gate.min_improvement if gate.policy == "better" else -gate.margin
 
 
 def _gate_slices(metric: config_pb2.MetricConfig, config: Config) -> None:

@@ -22,6 +22,8 @@ class World:
       withdrawn: digests of models that a rollback took out of service.
       destination_state: of the serving place; changes whenever the place does.
       destination_digest: of what is served there, compared with or not; "" if nothing is.
+      comparison: the number of this night's comparison with the served model, from 1, as text;
+        `comparisons.py` counts.
     """
 
     data_fingerprint: str = ""
@@ -29,6 +31,7 @@ class World:
     withdrawn: tuple[str, ...] = ()
     destination_state: str = ""
     destination_digest: str = ""
+    comparison: str = "1"
 
 
 def observe(

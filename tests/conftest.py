@@ -59,6 +59,8 @@ SMALL_CONFIG: dict[str, Any] = {
     "evaluation": {
         "slices": ["gender"],
         "k": 5,
+        # As few as there are.
+        "at_least_rows": 50,
         "gates": {
             "rmse": {"max": 2, "min_improvement": 0},
             "hit_rate": {"min": 0.01, "min_improvement": 0.0001},
@@ -79,7 +81,7 @@ EVENTS: dict[str, Any] = {
         **{side: SMALL_CONFIG["data"][side] for side in ("users", "items")},
     },
     "models": {"mf": {"preference": SMALL_CONFIG["models"]["mf"]["preference"]}},
-    "evaluation": {"slices": ["gender"], "k": 5, "gates": {"hit_rate": {"min": 0.01}}},
+    "evaluation": SMALL_CONFIG["evaluation"] | {"gates": {"hit_rate": {"min": 0.01}}},
 }
 
 # A composed and a decomposed letter, an apostrophe, a space, an emoji.

@@ -90,6 +90,14 @@ def rating_terms(rating: np.ndarray, label: np.ndarray, decile: np.ndarray) -> n
     return np.append(np.sum(terms, axis=1), np.bincount(decile - 1, error, minlength=10))
 
 
+class RowMetric(Metric):
+    """Made of a value of each row, so that two models compare row by row."""
+
+    def of_mean(self, mean: np.ndarray) -> np.ndarray:
+        """The metric, from the mean of its row values [...]."""
+        return mean
+
+
 class RatingMetric(Metric):
     """A metric of predicted ratings; events have none."""
 
@@ -100,18 +108,23 @@ class RatingMetric(Metric):
         """Its value, and its standard error if it has one."""
 
 
+class ErrorMetric(RowMetric, RatingMetric):
+    """A metric of how far each rating is missed."""
+
+    @abc.abstractmethod
+    def of_errors(self, error: np.ndarray) -> np.ndarray:
+        """Its value in each row: errors [R] -> float64 [R]."""
+
+
 class RankSums(NamedTuple):
     """Sums over ranked rows of a metric's row values."""
 
     rows: float
     value: float
     square: float
-    improvement: float
-    squared_improvement: float
-    unsampled_rows: float
 
 
-class RankingMetric(Metric):
+class RankingMetric(RowMetric):
     """The mean over test rows of a function of the rank of the row's item.
 
     Attributes:
@@ -126,31 +139,14 @@ class RankingMetric(Metric):
     def of_rows(self, rank: np.ndarray, k: int) -> np.ndarray:
         """Its value in each row: ranks [R] -> float64 [R]."""
 
-    def terms(self, rank: np.ndarray, baseline_rank: np.ndarray, k: int) -> np.ndarray:
-        """The first five of `RankSums` of ranked rows [R]: float64 [5].
-
-        An improvement is the candidate's value minus the baseline's, in each row.
-        """
+    def terms(self, rank: np.ndarray, k: int) -> np.ndarray:
+        """`RankSums` of ranked rows [R] as one vector: float64 [3]."""
         value = self.of_rows(rank, k)
-        improvement = value - self.of_rows(baseline_rank, k)
-        terms = [np.ones(len(value)), value, value**2, improvement, improvement**2]
-        return np.sum(terms, axis=1)
+        return np.sum([np.ones(len(value)), value, value**2], axis=1)
 
     def estimate(self, sums: RankSums) -> tuple[float, ...]:
         """Its value and its standard error."""
         return formulas.mean(sums.rows, sums.value, sums.square)
-
-    def lower_bound(self, sums: RankSums) -> tuple[float, ...]:
-        """Lower bound of the one-sided 95 % confidence interval of its value.
-
-        For a sample of users. Rows are taken as independent, though those of one user may not be.
-        """
-        return (formulas.lower_bound(sums.rows, sums.value, sums.square, sums.unsampled_rows),)
-
-    def gain_lower_bound(self, sums: RankSums) -> tuple[float, ...]:
-        """The same for its improvement on the baseline; both models rank the same users."""
-        totals = sums.improvement, sums.squared_improvement
-        return (formulas.lower_bound(sums.rows, *totals, sums.unsampled_rows),)
 
 
 class ListMetric(Metric):
@@ -173,10 +169,18 @@ class ListMetric(Metric):
         """
 
 
-class Rmse(RatingMetric):
+class Rmse(ErrorMetric):
     """Root mean squared error of the rating."""
 
     name, heading, better, is_compared = "rmse", "RMSE", "lower", True
+
+    def of_errors(self, error: np.ndarray) -> np.ndarray:
+        """The squared error."""
+        return error * error
+
+    def of_mean(self, mean: np.ndarray) -> np.ndarray:
+        """Its root; what rounding leaves below 0 is 0."""
+        return np.sqrt(np.maximum(mean, 0.0))
 
     def estimate(self, sums: RatingSums) -> tuple[float, ...]:
         """Its value and its standard error."""
@@ -184,10 +188,14 @@ class Rmse(RatingMetric):
         return formulas.root(*mean)
 
 
-class Mae(RatingMetric):
+class Mae(ErrorMetric):
     """Mean absolute error of the rating."""
 
     name, heading, better, is_compared = "mae", "MAE", "lower", True
+
+    def of_errors(self, error: np.ndarray) -> np.ndarray:
+        """The absolute error."""
+        return np.abs(error)
 
     def estimate(self, sums: RatingSums) -> tuple[float, ...]:
         """Its value and its standard error."""

@@ -15,9 +15,12 @@ from google.protobuf import json_format
 from tensorflow_model_analysis.proto import config_pb2
 from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
-from tfx_recommender.components.evaluator import ranking, verdict
+from tfx_recommender.components.evaluator import ranking, sentences, verdict
 from tfx_recommender.components.evaluator.deciles import deciles
 from tfx_recommender.components.evaluator.predictions import (
+    ANCHOR,
+    ANCHOR_RANK,
+    ANCHOR_RATING,
     BASELINE,
     CANDIDATE,
     CATALOGUE_SIZE,
@@ -27,6 +30,7 @@ from tfx_recommender.components.evaluator.predictions import (
     RATING,
     RECOMMENDED,
     SAMPLED_RANK,
+    USER,
     prediction_column,
 )
 from tfx_recommender.foundation import stopwatch
@@ -64,10 +68,13 @@ def evaluate(
     splits: Mapping[str, str],
     candidate: str,
     baseline: str,
+    anchor: str | None,
     eval_config: str,
     relevance_threshold: float,
     k: int,
     ranked_users: int,
+    comparison: int,
+    against: str,
     pipeline: beam.Pipeline,
     output_path: str,
 ) -> bool:
@@ -77,10 +84,13 @@ def evaluate(
       splits: split -> file pattern of its tf.Examples.
       candidate: the candidate's SavedModel.
       baseline: the baseline's SavedModel.
+      anchor: that of the last model that was proved better; None: it is the baseline.
       eval_config: TFMA's EvalConfig as JSON.
       relevance_threshold: smallest label of a row whose item is ranked.
       k: length of the lists of recommended items.
       ranked_users: maximum number of users whose items are ranked, drawn at random; 0: all.
+      comparison: its number since the served model was pushed, from 1.
+      against: what to call the baseline in sentences.
       pipeline: the Beam pipeline to run TFMA in.
       output_path: the folder for TFMA's results and the verdict.
 
@@ -91,6 +101,7 @@ def evaluate(
       UserError: the EvalConfig compares ratings, but a model predicts none.
     """
     config = json_format.Parse(eval_config, config_pb2.EvalConfig())
+    sentences.number_comparison(config, comparison)
     label_key = config.model_specs[0].label_key
     wanted = config.model_specs[0].prediction_keys
     batches = input_data.serialized_examples(splits[TEST]).batch(_BATCH).as_numpy_iterator()
@@ -115,8 +126,13 @@ def evaluate(
     groups = _Groups(list(slices.values()))
     columns = {name: column.take(groups.first) for name, column in slices.items()}
     columns[label_key] = groups.lists(label)
+    columns[USER] = groups.lists(users[of_test])
     columns[CATALOGUE_SIZE] = _lists(np.full(len(groups), len(item_ids)), np.ones(len(groups), int))
-    for name, path in ((CANDIDATE, candidate), (BASELINE, baseline)):
+    is_anchored = ANCHOR_RANK in wanted
+    models = {CANDIDATE: candidate, BASELINE: baseline}
+    if is_anchored and anchor is not None:
+        models[ANCHOR] = anchor
+    for name, path in models.items():
         served = tf.saved_model.load(path)
         with stopwatch.timed("ranked in the whole catalogue"):
             rankings = ranking.rank(
@@ -141,6 +157,10 @@ def evaluate(
             outputs |= {RATING: groups.lists(rating), DECILE: groups.lists(deciles(rating))}
         for output, values in outputs.items():
             columns[prediction_column(name, output)] = values
+    if is_anchored and anchor is None:
+        for output, shared in ((RATING, ANCHOR_RATING), (RANK, ANCHOR_RANK)):
+            if output in wanted:
+                columns[shared] = columns[prediction_column(BASELINE, output)]
     rows = pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
     with pipeline:
         _ = (
@@ -153,7 +173,7 @@ def evaluate(
                 output_path=output_path,
             )
         )
-    return verdict.write(output_path)
+    return verdict.write(output_path, config, against)
 
 
 def _ratings(served: SavedModel, serialized: list[bytes], name: str) -> np.ndarray:

@@ -19,6 +19,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import path_utils
 
 from tfx_recommender.components.evaluator import catalogue
+from tfx_recommender.components.served_baseline import ANCHOR_FOLDER, DIGEST_PROPERTY
 from tfx_recommender.foundation.errors import ConfigError
 from tfx_recommender.transform.features import SPLITS
 
@@ -41,6 +42,7 @@ def Evaluator(  # noqa: N802 - TFX names a component like a class
     relevance_threshold: Parameter[float],
     k: Parameter[int],
     ranked_users: Parameter[int],
+    comparison: Parameter[str],
     beam_pipeline: BeamComponentParameter[Pipeline] = None,
 ) -> None:
     """Scores the test split with both models; TFMA computes and slices metrics, checks gates.
@@ -59,6 +61,7 @@ def Evaluator(  # noqa: N802 - TFX names a component like a class
       relevance_threshold: smallest label of a row whose item is ranked.
       k: length of the lists of recommended items.
       ranked_users: maximum number of users whose items are ranked, drawn at random; 0: all.
+      comparison: the number of this comparison with the served model, from 1 (see `evidence.py`).
       beam_pipeline: given by TFX.
 
     Raises:
@@ -66,19 +69,22 @@ def Evaluator(  # noqa: N802 - TFX names a component like a class
     """
     require_own_metrics(eval_config)
     # Imported here: the process that launches nodes only declares them.
-    from tfx_recommender.components.evaluator import comparison
+    from tfx_recommender.components.evaluator import comparison as two_models
 
     splits = {
         name: os.path.join(artifact_utils.get_split_uri([examples], name), "*") for name in SPLITS
     }
-    blessed = comparison.evaluate(
+    blessed = two_models.evaluate(
         splits,
         path_utils.serving_model_path(model.uri),
         path_utils.serving_model_path(baseline.uri),
+        anchor if os.path.isdir(anchor := os.path.join(baseline.uri, ANCHOR_FOLDER)) else None,
         eval_config,
         relevance_threshold,
         k,
         ranked_users,
+        int(comparison),
+        "served" if baseline.get_string_custom_property(DIGEST_PROPERTY) else "baseline",
         beam_pipeline,
         evaluation.uri,
     )

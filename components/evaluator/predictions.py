@@ -10,6 +10,12 @@ RANK = "rank"
 SAMPLED_RANK = "sampled_rank"
 RECOMMENDED = "recommended"
 CATALOGUE_SIZE = "catalogue_size"
+USER = "user_code"
+# What a third model predicts: the last one that was proved better (see `evidence.py`).
+ANCHOR = "anchor"
+ANCHOR_RATING, ANCHOR_RANK = f"{ANCHOR}_{RATING}", f"{ANCHOR}_{RANK}"
+# What both models have in common.
+_SHARED = (CATALOGUE_SIZE, USER, ANCHOR_RATING, ANCHOR_RANK)
 OF_RATINGS = (RATING, DECILE)
 OF_RANKS = (RANK, SAMPLED_RANK)
 OF_LISTS = (RECOMMENDED, CATALOGUE_SIZE)
@@ -22,4 +28,4 @@ NO_ITEM, NO_SCORE = -1, -2
 
 def prediction_column(model: str, output: str) -> str:
     """The evaluation rows' column that holds a model's output."""
-    return CATALOGUE_SIZE if output == CATALOGUE_SIZE else f"{model}_{output}"
+    return output if output in _SHARED else f"{model}_{output}"

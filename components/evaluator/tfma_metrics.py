@@ -10,10 +10,12 @@ the same time for a long row as for a short one. A row has lists: the labels, an
   was NaN);
 - `recommended`: for each user whose first ranked row is among these, the first K items as positions
   in the catalogue, NO_ITEM where none is left, NO_SCORE for lists made of NaN scores;
-- `catalogue_size`, one number.
+- `user_code`, the number of the row's user, and `catalogue_size`, one number: both models' alike;
+- `anchor_rating` and `anchor_rank`, where a policy asks for them: those of the last model that was
+  proved better.
 
 Metrics that share their sums share one Beam combiner per model. A metric is NaN where no row
-counts; NaN passes no gate.
+counts; NaN passes no gate. What tells of both models, row by row, is reported for the candidate.
 """
 
 from __future__ import annotations
@@ -29,8 +31,9 @@ import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis import constants, types
 from tensorflow_model_analysis.metrics import metric_types, metric_util
 
-from tfx_recommender.components.evaluator import catalogue
+from tfx_recommender.components.evaluator import catalogue, evidence
 from tfx_recommender.components.evaluator.predictions import (
+    ANCHOR,
     BASELINE,
     CATALOGUE_SIZE,
     DECILE,
@@ -41,6 +44,7 @@ from tfx_recommender.components.evaluator.predictions import (
     RANK,
     RATING,
     RECOMMENDED,
+    USER,
 )
 
 
@@ -50,21 +54,38 @@ class CatalogueMetric(tfma.metrics.Metric):
     TFMA looks for a class of this name among its own first, so it must have none.
     """
 
-    def __init__(self, metric: str, k: int, statistic: str, name: str) -> None:
+    def __init__(
+        self,
+        metric: str,
+        k: int,
+        statistic: str,
+        name: str,
+        confidence: float = 0.95,
+        candidates: int = 1,
+        comparison: int = 1,
+        difference: float = 0.0,
+    ) -> None:
         """Makes the computations from the arguments in the EvalConfig.
 
         Args:
           metric: a key of `catalogue.METRICS`.
           k: K.
-          statistic: the method of the metric that gives the value: `estimate`, `lower_bound` or
-            `gain_lower_bound`; of metrics of lists it is always `value`.
+          statistic: `estimate`, the metric itself, or one of `_STATISTICS`.
           name: under which TFMA reports it.
+          confidence: of all comparisons together, see `evidence.confidence`; for the statistics of
+            `_STATISTICS` only, like all that follow.
+          candidates: models of one night.
+          comparison: its number, from 1.
+          difference: see `evidence.Estimate.rows_to_tell`.
         """
         row = catalogue.METRICS[metric]
-        if isinstance(row, catalogue.RatingMetric):
-            computations = _computations(_of_ratings(row, statistic))
+        if statistic in _STATISTICS and isinstance(row, catalogue.RowMetric):
+            wanted = _Wanted(confidence, candidates, comparison, difference)
+            computations = _computations(_of_pairs(row, k, statistic, wanted))
+        elif isinstance(row, catalogue.RatingMetric):
+            computations = _computations(_of_ratings(row))
         elif isinstance(row, catalogue.RankingMetric):
-            computations = _computations(_of_ranks(row, k, statistic))
+            computations = _computations(_of_ranks(row, k))
         elif isinstance(row, catalogue.ListMetric):
             computations = _computations(_of_lists(row))
         else:
@@ -75,6 +96,10 @@ class CatalogueMetric(tfma.metrics.Metric):
             k=k,
             statistic=statistic,
             name=name,
+            confidence=confidence,
+            candidates=candidates,
+            comparison=comparison,
+            difference=difference,
         )
 
 
@@ -129,14 +154,76 @@ class _RankTerms(_RowTerms):
         self.row, self.k = row, k
 
     def process(self, extracts: types.Extracts) -> Iterator[np.ndarray]:
-        rank = self.predicted(extracts, RANK)
-        # NaN is neither.
-        is_ranked = ~((rank == NOT_RANKED) | (rank == NOT_SAMPLED))
-        own, baseline = (
-            self.predicted(extracts, self.row.rank, model)[is_ranked] for model in ("", BASELINE)
-        )
-        terms = self.row.terms(own, baseline, self.k)
-        yield np.append(terms, np.count_nonzero(rank == NOT_SAMPLED))
+        is_ranked = _is_ranked(self.predicted(extracts, RANK))
+        yield self.row.terms(self.predicted(extracts, self.row.rank)[is_ranked], self.k)
+
+
+def _is_ranked(rank: np.ndarray) -> np.ndarray:
+    """Which rows count; NaN does, for it is neither of the marks."""
+    return ~((rank == NOT_RANKED) | (rank == NOT_SAMPLED))
+
+
+class _PairTerms(_RowTerms):
+    """Users' sums of both models' row values, as `evidence.py` adds them up; of a candidate only.
+
+    A user who is not sampled comes along with no row.
+    """
+
+    def __init__(self, model: str, row: catalogue.RowMetric, k: int, against: str) -> None:
+        super().__init__(model, f"{row.name}_{against}_pairs_at_{k}")
+        self.row, self.k, self.against = row, k, against
+
+    def both(self, extracts: types.Extracts, output: str) -> Iterator[np.ndarray]:
+        """The candidate's prediction, and that of the model which it is compared with."""
+        yield self.predicted(extracts, output)
+        if self.against == ANCHOR:
+            yield self.predicted(extracts, f"{ANCHOR}_{output}")
+        else:
+            yield self.predicted(extracts, output, self.against)
+
+    def process(self, extracts: types.Extracts) -> Iterator[np.ndarray]:
+        if self.model == BASELINE:
+            return
+        user = self.predicted(extracts, USER)
+        if isinstance(self.row, catalogue.ErrorMetric):
+            label = extracts[constants.LABELS_KEY][self.model].ravel().astype(float)
+            own, baseline = (
+                self.row.of_errors(rating.astype(float) - label)
+                for rating in self.both(extracts, RATING)
+            )
+            yield evidence.user_parts(user, own, baseline)
+        elif isinstance(self.row, catalogue.RankingMetric):
+            rank = self.predicted(extracts, RANK)
+            is_ranked = _is_ranked(rank)
+            own, baseline = (
+                self.row.of_rows(ranks[is_ranked], self.k)
+                for ranks in self.both(extracts, self.row.rank)
+            )
+            yield evidence.user_parts(user[is_ranked], own, baseline)
+            yield evidence.unseen_parts(user[rank == NOT_SAMPLED])
+
+
+class _UserSumsCombineFn(beam.CombineFn):
+    """Users' sums: memory grows with the number of users."""
+
+    def __init__(self, key: metric_types.MetricKey) -> None:
+        self.key = key
+
+    def create_accumulator(self) -> list[np.ndarray]:
+        return []
+
+    def add_input(self, accumulator: list[np.ndarray], element: np.ndarray) -> list[np.ndarray]:
+        return [*accumulator, element]
+
+    def merge_accumulators(self, accumulators: Iterable[list[np.ndarray]]) -> list[np.ndarray]:
+        return self.compact([part for parts in accumulators for part in parts])
+
+    def compact(self, accumulator: list[np.ndarray]) -> list[np.ndarray]:
+        return [evidence.of_users(np.concatenate(accumulator))] if accumulator else []
+
+    def extract_output(self, accumulator: list[np.ndarray]) -> metric_types.MetricsDict:
+        sums = self.compact(accumulator)
+        return {self.key: sums[0] if sums else evidence.unseen_parts(np.array([]))}
 
 
 class _Recommendations(NamedTuple):
@@ -204,23 +291,86 @@ class _Parts(NamedTuple, Generic[Sums]):
     value: Callable[[Sums], tuple[float, ...]]
 
 
-def _of_ratings(row: catalogue.RatingMetric, statistic: str) -> _Parts[np.ndarray]:
-    estimate = getattr(row, statistic)
+class _Wanted(NamedTuple):
+    """What is asked of evidence; see `evidence.confidence` and `Estimate.rows_to_tell`."""
 
+    confidence: float = 0.95
+    candidates: int = 1
+    comparison: int = 1
+    difference: float = 0.0
+
+
+class _Paired(NamedTuple):
+    """Users' sums of a metric's row values, and what is asked of them."""
+
+    row: catalogue.RowMetric
+    sums: np.ndarray
+    wanted: _Wanted
+
+    def itself(self) -> evidence.Estimate:
+        """The candidate's metric; the users are some of those that the test split has."""
+        unseen = evidence.share_unseen(self.sums)
+        return evidence.estimate(self.sums, lambda n, own, _: self.row.of_mean(own / n), unseen)
+
+    def improvement(self) -> evidence.Estimate:
+        """How much better it is than the baseline's; the users stand for those of any day."""
+        sign = -1 if self.row.better == "lower" else 1
+
+        def statistic(n: np.ndarray, own: np.ndarray, baseline: np.ndarray) -> np.ndarray:
+            return sign * (self.row.of_mean(own / n) - self.row.of_mean(baseline / n))
+
+        return evidence.estimate(self.sums, statistic)
+
+    @property
+    def confidence(self) -> float:
+        """Of one comparison of one candidate."""
+        return evidence.confidence(*self.wanted[:3])
+
+
+def _improvement(pairs: _Paired) -> tuple[float, ...]:
+    found = pairs.improvement()
+    return found.value, found.error
+
+
+_STATISTICS: dict[str, Callable[[_Paired], tuple[float, ...]]] = {
+    "lower_bound": lambda pairs: (pairs.itself().lower_bound(pairs.wanted.confidence),),
+    "improvement": _improvement,
+    "anchor_lower_bound": lambda pairs: (pairs.improvement().lower_bound(pairs.confidence),),
+    "improvement_lower_bound": lambda pairs: (pairs.improvement().lower_bound(pairs.confidence),),
+    "improvement_rows": lambda pairs: (pairs.improvement().rows,),
+    "improvement_users": lambda pairs: (pairs.improvement().users,),
+    "improvement_rows_to_tell": lambda pairs: (
+        pairs.improvement().rows_to_tell(pairs.wanted.difference, pairs.confidence),
+    ),
+}
+
+
+def _of_pairs(
+    row: catalogue.RowMetric, k: int, statistic: str, wanted: _Wanted
+) -> _Parts[np.ndarray]:
+    against = ANCHOR if statistic == "anchor_lower_bound" else BASELINE
+    return _Parts(
+        f"_{row.name}_{against}_pairs_at_{k}",
+        lambda model: _PairTerms(model, row, k, against),
+        _UserSumsCombineFn,
+        lambda sums: _STATISTICS[statistic](_Paired(row, sums, wanted)),
+    )
+
+
+def _of_ratings(row: catalogue.RatingMetric) -> _Parts[np.ndarray]:
     def value(sums: np.ndarray) -> tuple[float, ...]:
         plain, of_decile = sums[:9].tolist(), sums[9:].tolist()
-        return estimate(catalogue.RatingSums._make([*plain, of_decile]))
+        return row.estimate(catalogue.RatingSums._make([*plain, of_decile]))
 
     return _Parts("_rating_sums", _RatingTerms, _SumCombineFn, value)
 
 
-def _of_ranks(row: catalogue.RankingMetric, k: int, statistic: str) -> _Parts[np.ndarray]:
-    estimate = getattr(row, statistic)
+def _of_ranks(row: catalogue.RankingMetric, k: int) -> _Parts[np.ndarray]:
     return _Parts(
         f"_{row.name}_sums_at_{k}",
         lambda model: _RankTerms(model, row, k),
         _SumCombineFn,
-        lambda sums: estimate(catalogue.RankSums(*sums.tolist())),
+        lambda sums: row.estimate(catalogue.RankSums(*sums.tolist())),
     )
 
 

@@ -26,6 +26,10 @@ from tfx_recommender.components.serving.folder import ServingFolder
 from tfx_recommender.foundation.errors import ConfigError, UserError
 
 PUSH_RECORD = os.path.join("assets.extra", "push.json")
+# In a push record, where the version was not proved better, but not worse: the last one that was.
+ANCHOR = "anchor"
+# In a push record: comparisons since that one was pushed.
+COMPARISONS = "comparisons"
 
 _Place = ServingFolder | ServingBucket
 

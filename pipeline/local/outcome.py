@@ -41,6 +41,7 @@ def summarise(config: Config, run: Run, store: Store, world_served_digest: str) 
             **_metrics(uri, CANDIDATE),
             "blessed": verdicts[name]["blessed"],
             "reasons": verdicts[name]["reasons"],
+            "comparisons": verdict.comparisons(uri),
             "slices": _slices(uri),
         }
     baseline = outputs["ServedBaseline"]["model"].custom_properties
@@ -60,7 +61,7 @@ def summarise(config: Config, run: Run, store: Store, world_served_digest: str) 
         "models": models,
         "baseline": {
             "model": baseline[served_baseline.DESCRIPTION_PROPERTY].string_value,
-            **_metrics(uri, BASELINE),
+            **_of_both(_metrics(uri, BASELINE)),
         },
         "champion": champion or None,
         "pushed_version": pushed[VERSION_PROPERTY].int_value if was_pushed else None,
@@ -96,7 +97,8 @@ def show(config: Config, summary: dict[str, Any], console: Console) -> None:
     console.print(table)
     lines = [f"baseline: {summary['baseline']['model']}"]
     for name, values in summary["models"].items():
-        lines += [f"{name}: {reason}" for reason in values["reasons"]]
+        passed = [text for text in values["comparisons"] if text not in values["reasons"]]
+        lines += [f"{name}: {text}" for text in (*values["reasons"], *passed)]
     counts = summary["dataset"]
     noun = "ratings" if "ratings" in counts else "interactions"
     (repeated,) = (name for name in counts if name.startswith("repeated_"))
@@ -167,6 +169,14 @@ def _numbers(metrics: dict[str, float]) -> dict[str, float | None]:
         name: _finite(value)
         for name, value in sorted(metrics.items())
         if not name.endswith("_diff")
+    }
+
+
+def _of_both(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Without what tells of both models, and is the candidate's."""
+    of_both = ("_improvement", "_anchor_lower_bound")
+    return {
+        name: value for name, value in metrics.items() if not any(part in name for part in of_both)
     }
 
 

@@ -10,7 +10,12 @@ cannot read its config, or finds another run at work in the root, does not touch
 - `error`: one line; only of `bad_data` and `failed`.
 - `dataset`: rows, users, items and splits, by name; null where ingestion did not finish.
 - `models`: architecture -> metrics by name (null: not finite), with `…_standard_error` beside those
-  that have one; RMSE by decile; `slices`; `blessed`; `reasons` (a line for each failed gate).
+  that have one; RMSE by decile; `slices`; `blessed`; `reasons` (a line for each failed gate);
+  `comparisons` (a line for each gate with a policy, passed or not). Of each such metric
+  `…_improvement` on the baseline (above 0: better), its `…_standard_error`, `…_lower_bound` (which
+  decided), `…_rows` and `…_users` that it rests on, and `…_rows_to_tell`: so many test rows would
+  tell a difference of the gate's `margin`; where a policy is `not_worse`, `…_anchor_lower_bound`,
+  against the last model that was proved better.
 - `baseline`: the same metrics of what the models were compared with, and `model`, what that was.
 - `champion`: the architecture that was chosen; null: none was blessed.
 - `pushed_version`: the version that this run pushed; null: it pushed none.

@@ -6,7 +6,7 @@ Neither TFX nor TensorFlow is imported: a wrong config is answered at once.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, Field, create_model, model_validator
 
@@ -95,20 +95,37 @@ class RmseBound(Settings):
     """Largest RMSE that may be pushed."""
 
 
-class RmseGate(RmseBound):
-    """What a model's RMSE must be."""
-
-    min_improvement: Annotated[float, Field(ge=0)] = 0.0001
-    """Required improvement: the RMSE must be this much below the baseline's."""
+Policy = Literal["better", "not_worse"]
 
 
-class HitRateGate(Settings):
-    """What a model's HitRate@K must be."""
+class Comparison(Settings):
+    """How a model must compare with the served one, row by row on the same test rows."""
+
+    policy: Policy | None = "better"
+    """better: the lower confidence bound of the improvement must reach `min_improvement`;
+    not_worse: it must reach -`margin`, against the served model and against the last model that was
+    proved better; null: no comparison."""
+    min_improvement: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0001
+    """Required improvement on the served model, in the unit of the metric."""
+    margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.01
+    """not_worse: largest loss that may be pushed. With either policy, the difference for which the
+    number of test rows that would decide is computed."""
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
+    """Confidence that no push breaks the policy, for all models of all nights from one push to the
+    next together."""
+
+
+class RmseGate(RmseBound, Comparison):
+    """What a model's RMSE must be, and how far below the served model's."""
+
+
+class HitRateGate(Comparison):
+    """What a model's HitRate@K must be, and how far above the served model's."""
 
     min: Annotated[float, Field(ge=0, lt=1)]
     """Smallest HitRate@K that may be pushed."""
     min_improvement: Annotated[float, Field(ge=0, lt=1)] = 0.0001
-    """Required improvement: it must be this much above the baseline's."""
+    """Required improvement on the served model."""
 
 
 class Bounds(Settings):
@@ -121,7 +138,7 @@ class Bounds(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> Bounds:
-        if self.min is None and self.max is None:
+        if self.min is None and self.max is None and getattr(self, "policy", None) is None:
             raise ValueError("give min, max or both")
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError("min is above max, so nothing could be pushed")
@@ -137,6 +154,28 @@ class ShareBounds(Bounds):
     """Largest value that may be pushed."""
 
 
+class _MayCompare(Comparison):
+    """Bounds that may have a policy too."""
+
+    policy: Policy | None = None
+    """better or not_worse, as for RMSE and HitRate@K; null: bounds only, no comparison."""
+
+    @model_validator(mode="after")
+    def _check_policy(self) -> _MayCompare:
+        of_a_policy = sorted(self.model_fields_set & {*Comparison.model_fields} - {"policy"})
+        if self.policy is None and of_a_policy:
+            raise ValueError(f"{of_a_policy[0]}: needs a policy, better or not_worse")
+        return self
+
+
+class ComparedBounds(_MayCompare, Bounds):
+    """What a metric must be: one bound, both, or none if there is a policy."""
+
+
+class ComparedShareBounds(_MayCompare, ShareBounds):
+    """What a metric between 0 and 1 must be: one bound, both, or none if there is a policy."""
+
+
 class Gates(Settings):
     """A model must pass every gate that is given; each can stop it alone."""
 
@@ -144,7 +183,7 @@ class Gates(Settings):
     """RMSE; required with ratings."""
     hit_rate: HitRateGate
     """HitRate@K."""
-    mae: Bounds | None = None
+    mae: ComparedBounds | None = None
     """Mean absolute error of ratings."""
     rating_bias: Bounds | None = None
     """Mean predicted less mean actual rating."""
@@ -156,7 +195,7 @@ class Gates(Settings):
     """RMSE in the worst decile of test rows by how many training ratings the user has."""
     rmse_by_item_popularity_decile: RmseBound | None = None
     """RMSE in the worst decile of test rows by how many training ratings the item has."""
-    ndcg: ShareBounds | None = None
+    ndcg: ComparedShareBounds | None = None
     """NDCG@K."""
     coverage: ShareBounds | None = None
     """Share of the catalogue among the first K items of all users."""
@@ -165,12 +204,24 @@ class Gates(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> Gates:
-        of_ratings = 0.0 if self.rmse is None else self.rmse.min_improvement
-        if of_ratings == 0 and self.hit_rate.min_improvement == 0:
+        gates = self.compared().values()
+        if not gates:
+            raise ValueError("one gate must have a policy, or the served model counts for nothing")
+        asked = [gate.min_improvement for gate in gates if gate.policy == "better"]
+        if asked and not any(asked):
             raise ValueError(
                 "one min_improvement must be above 0, or the served model would beat itself"
             )
         return self
+
+    def compared(self) -> dict[str, Comparison]:
+        """Metric -> its gate, of those that compare with the served model."""
+        gates = {name: getattr(self, name) for name in Gates.model_fields}
+        return {
+            name: gate
+            for name, gate in gates.items()
+            if isinstance(gate, Comparison) and gate.policy is not None
+        }
 
 
 def _selectable(metric: str) -> str:
@@ -186,13 +237,15 @@ class Evaluation(Settings):
 
     gates: Gates
     """The gates that a model must pass."""
+    at_least_rows: Annotated[int, Field(ge=2)] = 300
+    """Minimum number of test rows for a comparison; with fewer nothing is pushed."""
     k: Annotated[int, Field(ge=1, lt=2**31)] = 10
     """K of HitRate@K, NDCG@K and the lists behind coverage and Gini."""
     relevance_threshold: float | None = None
     """Smallest rating of a test item that counts for rankings; null: all count. Not for events."""
     ranked_users: Annotated[int, Field(ge=1)] | None = None
     """Maximum number of users whose test items are ranked: a random sample, the same for both
-    models; null: all. With a sample, gates on HitRate@K and NDCG@K use the lower confidence
+    models; null: all. With a sample, `min` of HitRate@K and NDCG@K uses the lower confidence
     bound."""
     slices: tuple[str, ...] = ()
     """Categorical features; metrics are reported for each value, and a slice without a number

@@ -84,7 +84,7 @@ def test_k8_each_command_really_runs_and_makes_its_outputs(run: Run) -> None:
             }  # fmt: skip
             assert empty_is_right or any(folder.rglob("*")), folder
     assert set(run.output("World")["parameterValues"]) == {
-        "data_fingerprint", "served_digest", "withdrawn", "destination_state",
+        "data_fingerprint", "served_digest", "withdrawn", "destination_state", "comparison",
     }  # fmt: skip
 
 

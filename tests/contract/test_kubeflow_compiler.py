@@ -85,7 +85,8 @@ def test_k7_nodes_and_edges_are_the_local_dags_and_world(
     assert waits_for.pop(WORLD) == set()
     assert {name: others - {WORLD} for name, others in waits_for.items()} == local
     asking = {name for name, others in waits_for.items() if WORLD in others}
-    assert asking == {"RatingsExampleGen", "ServedBaseline", "ModelSelector", "Pusher"}
+    evaluators = {name for name in tasks if name.startswith("Evaluator-")}
+    assert asking == {"RatingsExampleGen", "ServedBaseline", "ModelSelector", "Pusher"} | evaluators
 
 
 def test_trainers_are_parallel(tasks: dict[str, Any]) -> None:
@@ -109,6 +110,11 @@ def test_k5_all_that_lies_outside_is_computed_in_the_run(
         "withdrawn": {"ModelSelector.withdrawn", "Pusher.withdrawn"},
         "destination_state": {"Pusher.destination_state"},
         "destination_digest": {"Pusher.destination_digest"},
+        "comparison": {
+            "Evaluator-mf.comparison",
+            "Evaluator-hybrid.comparison",
+            "Pusher.comparison",
+        },
     }
     assert set(read) == {field.name for field in dataclasses.fields(World)}
     outputs = spec["components"]["comp-World"]["outputDefinitions"]["parameters"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 from typing import Any
 
 import pytest
@@ -91,7 +92,11 @@ def test_m1_m2_a_model_with_a_worse_hit_rate_is_stopped(story: dict[str, Any]) -
     assert summary["status"] == "rejected"
     assert f"served version {story['served'].version}" in summary["baseline"]["model"]
     (reason, *others) = summary["models"]["mf"]["reasons"]
-    assert reason.startswith("hit_rate_at_5 changes by -")
+    assert re.match(
+        r"HitRate@5 0\.\d{5}, served 0\.\d{5}: worse by 0\.\d+ \(at least -0\.\d+ with 97\.5 %"
+        r" confidence\), 0\.0001 needed",
+        reason,
+    )
     assert not others
     assert story["untouched"]
 

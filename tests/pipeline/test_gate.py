@@ -5,8 +5,10 @@ One part is replaced: the Trainer's `run_fn` takes a crafted model instead of fi
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +27,13 @@ from tfx_recommender.pipeline.local.screen import Progress
 from tfx_recommender.pipeline.local.store import Store
 from tfx_recommender.pipeline.nodes import NODE_KINDS
 from tfx_recommender.pipeline.settings import config_file
-from tfx_recommender.pipeline.settings.config import Bounds, RmseBound, ShareBounds
+from tfx_recommender.pipeline.settings.config import (
+    Bounds,
+    HitRateGate,
+    RmseBound,
+    RmseGate,
+    ShareBounds,
+)
 from tfx_recommender.transform.features import SPLITS
 
 pytestmark = pytest.mark.slow
@@ -120,15 +128,26 @@ class Gate:
         return str(path)
 
     def judge(
-        self, candidate: str, slices: tuple[str, ...] = ("gender",), **bounds: Any
+        self,
+        candidate: str,
+        slices: tuple[str, ...] = ("gender",),
+        comparison: str = "1",
+        **bounds: Any,
     ) -> dict[str, Any]:
-        """Runs the pipeline with the candidate; returns ModelSelector's verdict on it."""
+        """Runs the pipeline with the candidate; returns ModelSelector's verdict on it.
+
+        `bounds`: of `evaluation.gates`, or `at_least_rows`.
+        """
+        rows = {name: bounds.pop(name) for name in bounds.keys() & {"at_least_rows"}}
         gates = self.config.evaluation.gates.model_copy(update=bounds)
-        evaluation = self.config.evaluation.model_copy(update={"slices": slices, "gates": gates})
+        evaluation = self.config.evaluation.model_copy(
+            update={"slices": slices, "gates": gates, **rows}
+        )
         changes = {"evaluation": evaluation, "seed": int(Path(candidate).name)}
         judged = self.config.model_copy(update=changes)
         served = served_models.served(self.serving)
         found = world.observe(judged.data, self.serving, served, rebase_baseline=False)
+        found = dataclasses.replace(found, comparison=comparison)
         record = summary.Run()
         runner.run(
             dag.create_pipeline(judged, found, str(self.folder / "root")),
@@ -155,23 +174,23 @@ def gate(tmp_path_factory: pytest.TempPathFactory, monkeypatch_module: pytest.Mo
     code = NODE_KINDS["Trainer"].code
     monkeypatch_module.setitem(code, "run_fn", f"{__name__}.{take_crafted_model.__name__}")
     gate = Gate(folder)
-    # Served is a model that can be beaten and missed, a little, in either way.
-    served = gate.export(rating_offset=0.1, foresight=2.0)
+    # Served is a model that can be beaten and missed in either way, by more than chance.
+    served = gate.export(rating_offset=0.3, foresight=-1.0)
     served_models.push(served, gate.serving, {})
     return gate
 
 
-WORSE_RATING, WORSE_RANKING = {"rating_offset": 0.15}, {"foresight": 0.0}
+WORSE_RATING, WORSE_RANKING = {"rating_offset": 0.6}, {"foresight": -20.0}
 BETTER_RATING, BETTER_RANKING = {"rating_offset": 0.0}, {"foresight": 20.0}
 
 
 @pytest.mark.parametrize(
     ("crafted", "blocking"),
     [
-        (WORSE_RATING | BETTER_RANKING, {"rmse"}),
-        (BETTER_RATING | WORSE_RANKING, {"hit_rate_at_5"}),
-        (WORSE_RATING | WORSE_RANKING, {"rmse", "hit_rate_at_5"}),
-        ({"shuffled": True}, {"rmse", "hit_rate_at_5"}),
+        (WORSE_RATING | BETTER_RANKING, {"RMSE"}),
+        (BETTER_RATING | WORSE_RANKING, {"HitRate@5"}),
+        (WORSE_RATING | WORSE_RANKING, {"RMSE", "HitRate@5"}),
+        ({"shuffled": True, "foresight": -20.0}, {"RMSE", "HitRate@5"}),
     ],
     ids=["worse in RMSE only", "worse in HitRate only", "worse in both", "shuffled labels"],
 )
@@ -182,7 +201,7 @@ def test_m1_m2_a_worse_model_is_stopped_by_just_the_gates_it_fails(
     verdict = gate.judge(gate.export(**crafted))
     assert not verdict["blessed"]
     assert {reason.split()[0] for reason in verdict["reasons"]} == blocking
-    assert all("against the baseline" in reason for reason in verdict["reasons"]), "a bound?"
+    assert all(": worse by 0." in reason for reason in verdict["reasons"]), "a bound?"
     assert tree(gate.serving) == before
 
 
@@ -197,7 +216,9 @@ def test_m1_the_served_model_does_not_beat_itself(gate: Gate) -> None:
     assert not verdict["blessed"]
     assert "it is what is served" in verdict["reasons"]
     assert any(
-        reason.startswith("hit_rate_at_5 changes by +0.0000") for reason in verdict["reasons"]
+        reason.startswith("HitRate@5 ")
+        and reason.endswith(": no difference (at least 0 with 97.5 % confidence), 0.0001 needed")
+        for reason in verdict["reasons"]
     )
     assert tree(gate.serving) == before
 
@@ -223,13 +244,18 @@ def test_m2_a_bound_on_any_other_figure_blocks_a_better_model(gate: Gate) -> Non
 
 
 @pytest.mark.parametrize(
-    ("nan", "blocking"), [("rating", "rmse is not a number"), ("preference", "hit_rate_at_5 is")]
+    ("nan", "blocking"),
+    [
+        ("rating", {"rmse is not a number", "RMSE cannot be compared: "}),
+        ("preference", {"hit_rate_at_5 is not a number", "HitRate@5 cannot be compared: "}),
+    ],
 )
-def test_m3_a_nan_blocks(gate: Gate, nan: str, blocking: str) -> None:
+def test_m3_a_nan_blocks(gate: Gate, nan: str, blocking: set[str]) -> None:
     before = tree(gate.serving)
     verdict = gate.judge(gate.export(nan=nan))
     assert not verdict["blessed"]
-    assert any(reason.startswith(blocking) for reason in verdict["reasons"])
+    for text in blocking:
+        assert any(reason.startswith(text) for reason in verdict["reasons"])
     assert tree(gate.serving) == before
 
 
@@ -239,6 +265,57 @@ def test_m3_a_missing_slice_blocks(gate: Gate) -> None:
     assert not verdict["blessed"]
     assert "no test row in slice zodiac" in verdict["reasons"]
     assert tree(gate.serving) == before
+
+
+def test_m10_too_few_test_rows_block_and_the_reason_says_how_many_would_do(gate: Gate) -> None:
+    better = gate.export(rating_offset=0.0, foresight=20.0)
+    verdict = gate.judge(better, at_least_rows=100_000)
+    assert not verdict["blessed"]
+    for heading in ("RMSE", "HitRate@5"):
+        pattern = (
+            rf"{heading} was compared on \d+ test rows of \d+ users, 100000 rows are needed;"
+            r" about [\d,]+ would decide"
+        )
+        assert [reason for reason in verdict["reasons"] if re.fullmatch(pattern, reason)]
+
+
+def test_m10_each_further_comparison_asks_for_more(gate: Gate) -> None:
+    """After a million nights the very model that the first would push is noise."""
+    verdict = gate.judge(gate.export(rating_offset=0.0, foresight=20.0), comparison="1000000")
+    assert not verdict["blessed"]
+    assert all("; it is comparison 1000000 with that model" in text for text in verdict["reasons"])
+
+
+def test_m10_not_worse_lets_a_small_loss_pass_but_not_their_sum(gate: Gate) -> None:
+    """Each step is within the margin; the second is compared with where the first began, too."""
+    before = gate.config, gate.serving
+    gate.config = gate.config.model_copy(update={"serving_root": str(gate.folder / "steps")})
+    gate.serving = gate.config.serving_directory
+    try:
+        first = gate.export(rating_offset=0.3, foresight=-1.0)
+        proved = served_models.push(first, gate.serving, {})
+        policy: dict[str, Any] = {
+            "rmse": RmseGate(max=2, policy="not_worse", margin=0.12),
+            "hit_rate": HitRateGate(min=0.01, policy="not_worse", margin=0.2),
+        }
+        step = gate.judge(gate.export(rating_offset=0.45, foresight=20.0), comparison="2", **policy)
+        assert step["blessed"], step["reasons"]
+        now = served_models.served(gate.serving)
+        assert now is not None
+        assert now.version > proved.version
+        # HitRate@K was proved better, RMSE was not.
+        assert now.record["anchor"] == proved.version
+        assert now.record["comparisons"] == 2
+        second = gate.export(rating_offset=0.55, foresight=20.0)
+        (reason,) = gate.judge(second, comparison="3", **policy)["reasons"]
+        assert reason.startswith("RMSE against the last model that was proved better: at least -0.")
+        best = gate.judge(gate.export(rating_offset=0.0, foresight=20.0), comparison="4", **policy)
+        assert best["blessed"], best["reasons"]
+        last = served_models.served(gate.serving)
+        assert last is not None
+        assert not last.record.keys() & {"anchor", "comparisons"}
+    finally:
+        gate.config, gate.serving = before
 
 
 def test_s7_a_model_that_is_better_in_both_is_pushed(gate: Gate) -> None:

@@ -100,7 +100,8 @@ def outputs(folder: Path) -> dict[str, str]:
     store = Store(str(folder / "metadata.sqlite"))
     run = summary.Run()
     pipeline = dag.create_pipeline(settings)
-    runner.run(pipeline, store, Progress(Console(quiet=True)), run, Part(until="Transform"))
+    for last in ("Transform", "ServedBaseline"):  # neither depends on the other
+        runner.run(pipeline, store, Progress(Console(quiet=True)), run, Part(until=last))
 
     def uri(node: str, key: str) -> str:
         return store.outputs(run.executions[node])[key].uri
@@ -202,7 +203,9 @@ def evaluation(outputs: dict[str, str], ranked_users: int, folder: Path) -> Any:
     pipeline = beam.Pipeline(argv=BEAM_ARGUMENTS)
     model, target = outputs["baseline"], str(folder / f"evaluation-{ranked_users}")
     config = outputs["eval_config"]
-    comparison.evaluate(splits, model, model, config, 1.0, K, ranked_users, pipeline, target)
+    comparison.evaluate(
+        splits, model, model, None, config, 1.0, K, ranked_users, 1, "served", pipeline, target
+    )
     return verdict.sliced_metrics_of(target, "candidate")
 
 

@@ -35,6 +35,16 @@ def test_shipped_configs_are_valid(path: Path) -> None:
         ("evaluation.gates.hit_rate.min=1", "less than 1"),
         ("evaluation.gates.hit_rate.min_improvement=0", "would beat itself"),
         ("evaluation.gates.hit_rate.min_improvement=-0.1", "greater than or equal to 0"),
+        ("evaluation.gates.hit_rate.policy=freshest", "'better' or 'not_worse'"),
+        ("evaluation.gates.hit_rate.confidence=1", "less than 1"),
+        ("evaluation.gates.hit_rate.margin=0", "greater than 0"),
+        ("evaluation.gates.ndcg={min: 0.1, margin: 0.1}", "margin: needs a policy"),
+        ("evaluation.gates.mae={}", "give min, max or both"),
+        (
+            "evaluation.gates={rmse: {max: 1, policy: null}, hit_rate: {min: 0.1, policy: null}}",
+            "one gate must have a policy",
+        ),
+        ("evaluation.at_least_rows=1", "greater than or equal to 2"),
         ("evaluation.gates.coverage=0.3", "valid dictionary"),
         (
             "evaluation.gates.coverage.min=1.1",

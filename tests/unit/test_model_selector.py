@@ -14,7 +14,11 @@ VALUES = {"mf": 0.2, "mlp": 0.3, "hybrid": 0.25}
 
 
 def select(
-    folder: Path, blessed: tuple[str, ...], lower_is_better: bool, **properties: Any
+    folder: Path,
+    blessed: tuple[str, ...],
+    lower_is_better: bool,
+    proved: tuple[str, ...] = tuple(VALUES),
+    **properties: Any,
 ) -> tuple[str, dict[str, Any]]:
     """The name of the champion and the verdicts of the real executor."""
     from tfx.types import standard_artifacts
@@ -33,9 +37,9 @@ def select(
         (folder / "evaluation" / name).mkdir(parents=True)
         whole = {"slice": [], "metrics": {"m": value}}
         reasons = [] if name in blessed else ["m is not enough"]
-        (folder / "evaluation" / name / "verdict.json").write_text(
-            json.dumps({"reasons": reasons, "candidate": [whole], "baseline": [whole]})
-        )
+        found: dict[str, Any] = {"reasons": reasons, "candidate": [whole], "baseline": [whole]}
+        found["proved_better"] = name in proved
+        (folder / "evaluation" / name / "verdict.json").write_text(json.dumps(found))
         blessing.set_int_custom_property("blessed", int(name in blessed))
         parts = {"model": model, "blessing": blessing, "evaluation": evaluation}
         inputs |= {f"{kind}_{name}": [artifact] for kind, artifact in parts.items()}
@@ -50,6 +54,8 @@ def select(
     name = champion.get_string_custom_property("name")
     assert blessing.get_int_custom_property("blessed") == int(bool(name))
     if name:
+        is_proved = name in proved or not given["served_digest"]
+        assert champion.get_int_custom_property("proved_better") == int(is_proved)
         assert (folder / "champion" / "Format-Serving" / "saved_model.pb").read_text() == name
     return name, json.loads(blessing.get_string_custom_property("verdicts"))
 
@@ -85,3 +91,11 @@ def test_what_is_served_or_was_withdrawn_is_passed_over(tmp_path: Path) -> None:
     assert chosen == "mf"
     assert verdicts["mlp"]["reasons"] == ["it is what is served"]
     assert verdicts["hybrid"]["reasons"] == ["it was withdrawn by a rollback"]
+
+
+@pytest.mark.parametrize("served_digest", ["", "of another"])
+def test_m10_the_champion_says_whether_it_was_proved_better(
+    tmp_path: Path, served_digest: str
+) -> None:
+    """`select` asserts it; what beats biases and popularity is the first that is served."""
+    assert select(tmp_path, ("mlp",), False, ("mf",), served_digest=served_digest)[0] == "mlp"

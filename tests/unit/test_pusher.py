@@ -51,6 +51,7 @@ class Push:
                 "record": "{}",
                 "withdrawn": "[]",
                 "destination_digest": destination_digest,
+                "comparison": "2",
             },
         )
         return pushed.get_int_custom_property(pusher.VERSION_PROPERTY)
@@ -74,6 +75,17 @@ def test_s7_the_champion_that_was_judged_is_pushed_and_names_its_digest(push: Pu
     assert served is not None
     assert served.version == version
     assert served.digest == served_models.digest(str(push.path))
+
+
+def test_m10_what_was_not_proved_better_names_the_last_one_that_was(push: Push) -> None:
+    digest = served_models.digest(str(push.path))
+    first = push()
+    for version in (push(digest), push(digest)):
+        record = served_models.served(push.serving, version).record  # type: ignore[union-attr]
+        assert (record["anchor"], record["comparisons"]) == (first, 2)
+    push.model.set_int_custom_property("proved_better", 1)
+    record = served_models.served(push.serving, push(digest)).record  # type: ignore[union-attr]
+    assert not record.keys() & {"anchor", "comparisons"}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -19,21 +20,30 @@ from tfx_recommender.components.evaluator.predictions import BASELINE, CANDIDATE
 from tfx_recommender.pipeline import quality_gate
 from tfx_recommender.pipeline.settings import config, config_file
 
-BOUNDS = {
+BOUNDS: dict[str, dict[str, Any]] = {
     "rmse": {"max": 1.0},
     "hit_rate": {"min": 0.2},
-    "mae": {"max": 0.8},
+    "mae": {"max": 0.8, "policy": "better", "min_improvement": 0.01},
     "rating_bias": {"min": -0.1, "max": 0.1},
     "calibration_slope": {"min": 0.9, "max": 1.1},
     "expected_calibration_error": {"max": 0.05},
     "rmse_by_user_activity_decile": {"max": 1.5},
     "rmse_by_item_popularity_decile": {"max": 1.6},
-    "ndcg": {"min": 0.1},
+    "ndcg": {"min": 0.1, "policy": "not_worse", "margin": 0.02},
     "coverage": {"min": 0.3},
     "gini": {"max": 0.9},
 }
 GOOD = {
     "rmse": 0.9,
+    "rmse_improvement_lower_bound": 0.0001,
+    "rmse_improvement_rows": 50,
+    "hit_rate_at_5_improvement_lower_bound": 0.0001,
+    "hit_rate_at_5_improvement_rows": 50,
+    "mae_improvement_lower_bound": 0.01,
+    "mae_improvement_rows": 50,
+    "ndcg_at_5_improvement_lower_bound": -0.02,
+    "ndcg_at_5_improvement_rows": 50,
+    "ndcg_at_5_anchor_lower_bound": -0.02,
     "mae": 0.7,
     "rating_bias": 0.05,
     "calibration_slope": 1.0,
@@ -45,7 +55,7 @@ GOOD = {
     "coverage_at_5": 0.5,
     "gini_at_5": 0.8,
 }
-IMPROVEMENT = {"rmse": -0.5, "hit_rate_at_5": 0.5}
+OF_EVIDENCE = [name for name in GOOD if "_improvement_" in name or "_anchor_" in name]
 
 SliceKey = tuple[tuple[str, str], ...]
 
@@ -54,11 +64,11 @@ def failures(
     folder: Path,
     metrics: dict[str, float],
     slice_key: SliceKey = (),
-    gates: dict[str, dict[str, float]] = BOUNDS,
+    gates: dict[str, dict[str, Any]] = BOUNDS,
     ranked_users: int | None = None,
 ) -> list[str]:
     """What blocks a candidate with these metrics, by name."""
-    overrides = [f"evaluation.gates.{name}={bounds}" for name, bounds in gates.items()]
+    overrides = [f"evaluation.gates.{name}={json.dumps(gate)}" for name, gate in gates.items()]
     if ranked_users is not None:
         overrides.append(f"evaluation.ranked_users={ranked_users}")
     loaded = config_file.load(str(folder / "config.yaml"), overrides)
@@ -72,7 +82,7 @@ def failures(
         key = MetricKey(name=name, model_name=CANDIDATE)
         values |= {key: value, MetricKey(name=name, model_name=BASELINE): 0.0}
         # TFMA computes them from both models' values; a NaN makes a NaN.
-        values[key.make_diff_key()] = IMPROVEMENT.get(name, 0.0) + 0 * value
+        values[key.make_diff_key()] = 0 * value
     result = metrics_validator.validate_metrics((slice_key, values), eval_config)
     names = [
         failure.metric_key.name
@@ -99,7 +109,11 @@ def test_a_model_within_all_bounds_is_blessed(small: Path) -> None:
         for metric, bounds in BOUNDS.items()
         if "decile" not in metric
         for value in (
-            *(bound + (0.001 if side == "max" else -0.001) for side, bound in bounds.items()),
+            *(
+                bounds[side] + step
+                for side, step in (("max", 0.001), ("min", -0.001))
+                if side in bounds
+            ),
             math.nan,
             None,
         )
@@ -111,6 +125,16 @@ def test_m2_m3_each_gate_blocks_alone(small: Path, metric: str, value: float | N
     if value is None:
         del metrics[metric]
     assert set(failures(small, metrics)) == {metric}
+
+
+@pytest.mark.parametrize("metric", OF_EVIDENCE)
+@pytest.mark.parametrize("change", ["below", "NaN", "missing"])
+def test_m2_m10_each_comparison_blocks_alone(small: Path, metric: str, change: str) -> None:
+    """Under either policy: the bound of the improvement, and the rows that it rests on."""
+    value = {"below": GOOD[metric] - (1 if metric.endswith("_rows") else 1e-6), "NaN": math.nan}
+    metrics = {name: value.get(change) if name == metric else GOOD[name] for name in GOOD}
+    given = {name: figure for name, figure in metrics.items() if figure is not None}
+    assert failures(small, given) == [metric]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +166,7 @@ def test_m2_m3_rankings_of_events_are_gated_alone(
     small: Path, metrics: dict[str, Any], slice_key: SliceKey, blocking: set[str]
 ) -> None:
     write_config(small, **EVENTS)
-    of_rankings = {name: value for name, value in GOOD.items() if name.endswith("_at_5")}
+    of_rankings = {name: value for name, value in GOOD.items() if "_at_5" in name}
     given = {k: v for k, v in (of_rankings | metrics).items() if v is not None}
     bounds = {name: BOUNDS[name] for name in ("hit_rate", "ndcg", "coverage", "gini")}
     assert set(failures(small, given, slice_key, bounds)) == blocking
@@ -158,7 +182,6 @@ SAMPLED = GOOD | {
     "hit_rate_at_5": 0.0,
     "ndcg_at_5": 0.05,
     "hit_rate_at_5_lower_bound": 0.2,
-    "hit_rate_at_5_gain_lower_bound": 0.0001,
     "ndcg_at_5_lower_bound": 0.1,
 }
 
@@ -167,7 +190,6 @@ SAMPLED = GOOD | {
     ("metric", "value"),
     [
         ("hit_rate_at_5_lower_bound", 0.199),
-        ("hit_rate_at_5_gain_lower_bound", 0.00009),
         ("ndcg_at_5_lower_bound", 0.099),
         ("ndcg_at_5", 0.31),
         *((name, bad) for name in sorted(SAMPLED.keys() - GOOD.keys()) for bad in (math.nan, None)),
@@ -176,7 +198,7 @@ SAMPLED = GOOD | {
 def test_of_a_sample_of_users_the_confidence_bounds_decide(
     small: Path, metric: str, value: float | None
 ) -> None:
-    gates = BOUNDS | {"ndcg": {"min": 0.1, "max": 0.3}}
+    gates = BOUNDS | {"ndcg": {"max": 0.3} | BOUNDS["ndcg"]}
     assert failures(small, SAMPLED, gates=gates, ranked_users=9) == []
     metrics: dict[str, Any] = SAMPLED | {metric: value}
     if value is None:
