@@ -122,7 +122,9 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Copy:
         ("    Ndcg(),\n", "    ReciprocalRank(),\n"),
     )
     copy.edit(
-        "metric", "pipeline/settings/config.py", ("    ndcg: ShareBounds | None = None", TOY_GATE)
+        "metric",
+        "pipeline/settings/config.py",
+        ("    ndcg: ComparedShareBounds | None = None", TOY_GATE),
     )
     copy.add("node", "components/split_count.py", TOY_COMPONENT)
     copy.edit(

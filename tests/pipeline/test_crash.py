@@ -25,7 +25,7 @@ def run_until(config: Path, node: str | None) -> int:
         assert run.stderr is not None
         for line in run.stderr:
             if node and line.rstrip().endswith(f"] {node} …"):
-                time.sleep(2)  # a node takes longer: the kill falls into its work
+                time.sleep(0.7)  # a node takes longer: the kill falls into its work
                 run.send_signal(signal.SIGKILL)
         return run.wait()
 

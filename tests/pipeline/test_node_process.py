@@ -114,7 +114,8 @@ def test_a_node_whose_process_is_killed_is_named(tmp_path: Path) -> None:
 
 def test_c1_no_node_outlives_a_run_that_is_killed(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from tfx_recommender.pipeline import slim_imports;"
+        "import sys; from pathlib import Path;"
+        " from tfx_recommender.pipeline.local import slim_imports;"
         " slim_imports.launch_only(); from tests.pipeline import test_node_process as t;"
         " t.run(Path(sys.argv[1]), one='sleep', two='sleep')"
     )
