@@ -162,9 +162,9 @@ class _MayCompare(Comparison):
 
     @model_validator(mode="after")
     def _check_policy(self) -> _MayCompare:
-        of_a_policy = sorted(self.model_fields_set & {*Comparison.model_fields} - {"policy"})
-        if self.policy is None and of_a_policy:
-            raise ValueError(f"{of_a_policy[0]}: needs a policy, better or not_worse")
+        for name, field in Comparison.model_fields.items():
+            if self.policy is None and name != "policy" and getattr(self, name) != field.default:
+                raise ValueError(f"{name}: needs a policy, better or not_worse")
         return self
 
 

@@ -145,8 +145,7 @@ def _repeated_keys(node: yaml.Node) -> Iterator[tuple[yaml.Node, str]]:
 
 def _with_absolute_paths(config: Config) -> Config:
     """A copy in which no path depends on the working directory any more."""
-    # Only what was given: some checks ask whether a key was.
-    values = config.model_dump(exclude_unset=True)
+    values = config.model_dump()
     for key in ("root", "serving_root"):
         if key == "serving_root" and _BUCKET.fullmatch(values[key]):
             continue
@@ -162,6 +161,6 @@ def _with_absolute_paths(config: Config) -> Config:
     interactions = values["data"].get("ratings") or values["data"]["events"]
     interactions["paths"] = [os.path.abspath(path) for path in interactions["paths"]]
     for side in ("users", "items"):
-        if values["data"].get(side):
+        if values["data"][side]:
             values["data"][side]["path"] = os.path.abspath(values["data"][side]["path"])
     return Config.model_validate(values)
