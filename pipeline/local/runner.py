@@ -134,9 +134,12 @@ def _chosen(
     chosen = list(nodes)
     if part.only:
         partial_run_utils.mark_pipeline(ir, from_nodes=[part.only], to_nodes=[part.only])
+        base = store.latest_run_of(_with_upstream(nodes, part.only) - {part.only})
         try:
+            if base is None:
+                raise LookupError
             with metadata.Metadata(store.connection) as handle:
-                partial_run_utils.snapshot(handle, ir)
+                partial_run_utils.snapshot(handle, ir, base)
         except LookupError:
             raise ConfigError(
                 f"--only {part.only}: no earlier run has made its inputs; run the"
@@ -144,13 +147,19 @@ def _chosen(
             ) from None
         chosen = [part.only]
     elif part.until:
-        needed = {part.until}
-        for node in reversed(chosen):
-            if node in needed:
-                needed.update(nodes[node].upstream_nodes)
+        needed = _with_upstream(nodes, part.until)
         chosen = [node for node in chosen if node in needed]
     if part.profile and part.profile not in chosen:
         raise ConfigError(f"--profile {part.profile}: is not run; these are: {', '.join(chosen)}")
     for node in {part.only, part.profile} - {""}:
         nodes[node].execution_options.caching_options.enable_cache = False
     return chosen
+
+
+def _with_upstream(nodes: dict[str, pipeline_pb2.PipelineNode], node: str) -> set[str]:
+    """A node and all that it depends on; `nodes` are in the order of the DAG."""
+    needed = {node}
+    for other in reversed(nodes):
+        if other in needed:
+            needed.update(nodes[other].upstream_nodes)
+    return needed

@@ -82,6 +82,26 @@ class Store:
                 artifact.custom_properties[_FILES_PROPERTY].string_value = contents
             store.put_artifacts(artifacts)
 
+    def latest_run_of(self, nodes: set[str]) -> str | None:
+        """The id of the last run in which all these nodes ended well; None if there is none.
+
+        A run of one node (`--only`) has only that node and what it depends on.
+        """
+        state = metadata_store_pb2.Execution
+        with self.open() as store:
+            runs = store.get_contexts_by_type("pipeline_run")
+            for run in sorted(runs, key=lambda run: run.create_time_since_epoch, reverse=True):
+                ended = set()
+                for execution in store.get_executions_by_context(run.id):
+                    if execution.last_known_state in (state.COMPLETE, state.CACHED):
+                        ended |= {
+                            context.name.rpartition(".")[2]
+                            for context in store.get_contexts_by_execution(execution.id)
+                        }
+                if nodes <= ended:
+                    return run.name
+        return None
+
     def is_cached(self, execution_id: int) -> bool:
         """Whether an execution took its result from an earlier one."""
         with self.open() as store:

@@ -47,6 +47,9 @@ def test_one_node_executes_on_what_the_last_run_made_also_where_it_is_cached(fol
         told = run(folder, only="Trainer-mf", profile="Trainer-mf")
         assert list(told["node_seconds"]) == ["Trainer-mf"]
         assert told["cached_nodes"] == []
+    # The last run had no node that this one needs.
+    assert list(run(folder, only="StatisticsGen")["node_seconds"]) == ["StatisticsGen"]
+    assert list(run(folder, only="Transform")["node_seconds"]) == ["Transform"]
     profile = pstats.Stats(str(folder / "root" / "profiles" / "Trainer-mf.pstats"))
     assert any(name == "run_fn" for _, _, name in profile.stats)  # type: ignore[attr-defined]
 
